@@ -1,0 +1,87 @@
+"""Strategies are data: frozen dataclasses that become JSON and come back equal."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from limner.errors import LimnerError
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a learner learns. Frozen data, nothing else: every field is plain JSON.
+
+    start           ``scratch``, or the reference of a stored model or meta-learned start (a sha256 or its prefix,
+                    a run's id, ``shipped:NAME`` for one in the package)
+    optimiser       ``sgd``, ``momentum`` or ``adam``
+    learning_rate   step size; ``player_rates`` multiplies it for a named player
+    betas           Adam's two decays (the first is momentum's too)
+    steps           the budget in steps; ``seconds`` (0 = none) ends it earlier
+    batch           images in a step, drawn without replacement where there are enough (0 = the whole support)
+    schedule        ``constant`` or ``cosine`` (to zero over the budget), after ``warmup`` steps of linear rise
+    clip            the largest norm of a player's gradient (0 = unclipped)
+    ema             decay of the exponential moving average of parameters used for predictions (0 = none)
+    augmentation    names of augmentations of the training batch, in order (see ``limner.engine.augment``)
+    frozen          parameter names or name prefixes that do not change
+    anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
+    evaluate_every  steps between evaluations on the query set (0 = at the end only)
+
+    >>> Strategy(steps=10).to_json()["steps"]
+    10
+    >>> Strategy.from_json(Strategy(steps=10).to_json()) == Strategy(steps=10)
+    True
+    """
+
+    start: str = "scratch"
+    optimiser: str = "adam"
+    learning_rate: float = 1e-3
+    player_rates: dict[str, float] = field(default_factory=dict)
+    betas: tuple[float, float] = (0.9, 0.999)
+    steps: int = 1000
+    seconds: float = 0.0
+    batch: int = 32
+    schedule: str = "constant"
+    warmup: int = 0
+    clip: float = 0.0
+    ema: float = 0.0
+    augmentation: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    anchor: float = 0.0
+    evaluate_every: int = 0
+
+    def __post_init__(self) -> None:
+        problems = [
+            (self.optimiser not in ("sgd", "momentum", "adam"), f"optimiser {self.optimiser!r}", "sgd, momentum, adam"),
+            (self.schedule not in ("constant", "cosine"), f"schedule {self.schedule!r}", "constant, cosine"),
+            (not self.learning_rate > 0, f"learning rate {self.learning_rate}", "a number above 0"),
+            (self.steps < 0, f"steps {self.steps}", "a whole number from 0"),
+            (self.seconds < 0, f"seconds {self.seconds}", "a number from 0 (0 = no limit)"),
+            (self.batch < 0, f"batch {self.batch}", "a whole number from 0 (0 = all images at once)"),
+            (not 0 <= self.ema < 1, f"ema {self.ema}", "a number from 0 (none) to below 1"),
+            (self.clip < 0, f"clip {self.clip}", "a number from 0 (0 = unclipped)"),
+            (self.anchor < 0, f"anchor {self.anchor}", "a number from 0 (0 = none)"),
+        ]
+        for wrong, what, right in problems:
+            if wrong:
+                raise LimnerError(f"the strategy's {what} cannot be used; right would be: {right}")
+
+    def replace(self, **changes: Any) -> Strategy:
+        """A copy with some fields changed. Raises :class:`LimnerError` for a field that does not exist."""
+        known = {item.name for item in dataclasses.fields(self)}
+        for name in changes:
+            if name not in known:
+                raise LimnerError(f"a strategy has no field {name!r}; it has: {', '.join(sorted(known))}")
+        return dataclasses.replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON types."""
+        record = dataclasses.asdict(self)
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in record.items()}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Strategy:
+        """The inverse of :meth:`to_json`; raises :class:`LimnerError` for an unknown field."""
+        lists_to_tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
+        return cls().replace(**lists_to_tuples)
