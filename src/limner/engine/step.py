@@ -1,0 +1,132 @@
+"""One step: every player in turn lowers its own loss. The same step is training, MAML's inner loop and Reptile's."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from limner.engine.optimisers import Optimiser, OptimiserState
+from limner.learners.base import Learner
+from limner.types import Batch, Draws, Loss, Params
+
+States = dict[str, OptimiserState]
+"""One optimiser state for each player."""
+
+
+class StepResult(NamedTuple):
+    """Parameters and optimiser states after a step, each player's loss before it, and each gradient's norm."""
+
+    params: Params
+    states: States
+    losses: dict[str, Loss]
+    norms: dict[str, Tensor]
+
+
+def owned(params: Params, player: str, frozen: tuple[str, ...] = ()) -> Params:
+    """The parameters that ``player`` may change: its own, less those whose names begin with one of ``frozen``.
+
+    >>> owned({"net.a": torch.ones(1), "net.b": torch.ones(1), "fitted.c": torch.ones(1)}, "net", ("net.b",)).keys()
+    dict_keys(['net.a'])
+    """
+    prefix = player + "."
+    return {
+        name: value
+        for name, value in params.items()
+        if name.startswith(prefix) and not (frozen and name.startswith(frozen))
+    }
+
+
+def init_states(learner: Learner, optimiser: Optimiser, params: Params, frozen: tuple[str, ...] = ()) -> States:
+    """Fresh optimiser states for all players."""
+    return {player: optimiser.init(owned(params, player, frozen)) for player in learner.players}
+
+
+def gradients(
+    learner: Learner,
+    player: str,
+    params: Params,
+    batch: Batch,
+    draws: Draws,
+    frozen: tuple[str, ...] = (),
+    *,
+    create_graph: bool = False,
+    functional: bool = False,
+) -> tuple[Params, Loss]:
+    """The gradient of the player's loss in its own parameters, and the loss.
+
+    With ``create_graph`` the gradient can itself be differentiated (second-order meta-learning). ``functional`` uses
+    ``torch.func``, which ``vmap`` can vectorise; else ``torch.autograd``, which is faster alone. Both give the same.
+    """
+    own = owned(params, player, frozen)
+    if functional:
+
+        def value_of(moving: Params) -> tuple[Tensor, Loss]:
+            loss = learner.loss(player, {**params, **moving}, batch, draws)
+            return loss.value, loss
+
+        found, loss = torch.func.grad(value_of, has_aux=True)(own)
+        return found, loss
+    if not create_graph:
+        own = {name: value.detach().requires_grad_() for name, value in own.items()}
+    with torch.enable_grad():
+        loss = learner.loss(player, {**params, **own}, batch, draws)
+        found = torch.autograd.grad(
+            loss.value, list(own.values()), create_graph=create_graph, materialize_grads=True, allow_unused=True
+        )
+    return dict(zip(own, found, strict=True)), loss
+
+
+def norm_of(found: Params) -> Tensor:
+    """The Euclidean norm of all gradients together, a scalar tensor."""
+    return torch.stack([value.square().sum() for value in found.values()]).sum().sqrt()
+
+
+def step(
+    learner: Learner,
+    optimiser: Optimiser,
+    params: Params,
+    states: States,
+    batch: Batch,
+    draws: Draws,
+    rate: float,
+    *,
+    player_rates: dict[str, float] | None = None,
+    rates: Params | None = None,
+    frozen: tuple[str, ...] = (),
+    clip: float = 0.0,
+    anchor: float = 0.0,
+    start: Params | None = None,
+    create_graph: bool = False,
+    functional: bool = False,
+) -> StepResult:
+    """One turn of every player, in the learner's order; each sees the others as they are at its turn.
+
+    rate          step size, times ``player_rates[player]`` and, parameter by parameter, ``rates[name]``
+    clip          a gradient whose norm is larger is scaled down to it (0 = never)
+    anchor        weight w of w·‖θ − start‖², added to each player's loss (L2-SP, Li et al. 2018, eq. 2)
+    create_graph  keep the graph, so that the result can be differentiated in ``params``
+
+    Pure: ``params`` and ``states`` stay as they are. A non-finite loss shows in ``losses`` and ``norms``; whoever
+    calls decides whether to keep the result.
+    """
+    losses: dict[str, Loss] = {}
+    norms: dict[str, Tensor] = {}
+    states = dict(states)
+    for player in learner.players:
+        found, losses[player] = gradients(
+            learner, player, params, batch, draws, frozen, create_graph=create_graph, functional=functional
+        )
+        if anchor and start is not None:
+            found = {name: value + 2 * anchor * (params[name] - start[name]) for name, value in found.items()}
+        norms[player] = norm_of(found)
+        if clip:
+            scale = (clip / (norms[player] + 1e-12)).clamp(max=1.0)
+            found = {name: value * scale for name, value in found.items()}
+        own = {name: params[name] for name in found}
+        player_rate = rate * (player_rates or {}).get(player, 1.0)
+        with torch.set_grad_enabled(create_graph or functional):
+            moved, states[player] = optimiser.update(own, found, states[player], player_rate, rates)
+        params = {**params, **moved}
+    return StepResult(params, states, losses, norms)

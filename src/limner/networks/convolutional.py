@@ -1,0 +1,106 @@
+"""Small convolutional networks without BatchNorm: what a CPU trains in minutes, from 16 to 64 pixels.
+
+All of them halve (or double) the side until it is at most 8 pixels, so a network fits any side that is a multiple
+of 4. Weights are ordinary ``nn.Module`` parameters; learners use the modules as templates of pure functions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from limner.errors import LimnerError
+
+SMALLEST, LARGEST = 16, 64
+
+
+def halvings(side: int) -> int:
+    """How often ``side`` is halved until it is at most 8 (odd sides stop earlier).
+
+    >>> [halvings(side) for side in (16, 28, 32, 64)]
+    [1, 2, 2, 3]
+    """
+    count = 0
+    while side > 8 and side % 2 == 0:
+        side //= 2
+        count += 1
+    return count
+
+
+def check_shape(image_shape: tuple[int, int, int]) -> None:
+    """Raises :class:`LimnerError` unless the networks here can work on images of this (channels, height, width)."""
+    channels, height, width = image_shape
+    if channels not in (1, 3) or height != width or not SMALLEST <= height <= LARGEST or height % 4:
+        raise LimnerError(
+            f"images of shape {image_shape} do not fit the networks; give square images, grey or colour, with a side "
+            f"from {SMALLEST} to {LARGEST} that is a multiple of 4, for example size=32"
+        )
+
+
+def _groups(channels: int) -> int:
+    return next(count for count in (8, 4, 2, 1) if channels % count == 0)
+
+
+def _widths(image_shape: tuple[int, int, int], width: int) -> list[int]:
+    """Channels at each resolution, from the full image down: width, 2·width, 4·width… at most 4·width."""
+    return [min(width * 2**level, 4 * width) for level in range(halvings(image_shape[1]) + 1)]
+
+
+class Encoder(nn.Module):
+    """Images ``(n, c, s, s)`` to ``(n, outputs)``: strided convolutions, optionally with GroupNorm, and one linear map.
+
+    >>> Encoder((1, 28, 28), outputs=10, width=8)(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], outputs: int, width: int, *, normalised: bool = True) -> None:
+        super().__init__()
+        check_shape(image_shape)
+        widths = _widths(image_shape, width)
+        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1), nn.SiLU()]
+        for before, after in zip(widths, widths[1:], strict=False):
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
+            if normalised:
+                layers.append(nn.GroupNorm(_groups(after), after))
+            layers.append(nn.SiLU())
+        self.body = nn.Sequential(*layers)
+        side = image_shape[1] // 2 ** halvings(image_shape[1])
+        self.head = nn.Linear(widths[-1] * side * side, outputs)
+
+    def features(self, images: Tensor) -> Tensor:
+        """The last feature maps, flattened: ``(n, d)``."""
+        return self.body(images).flatten(1)  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(n, c, s, s)`` to ``(n, outputs)``."""
+        return self.head(self.features(images))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """Latents ``(n, latents)`` to image maps ``(n, c, s, s)``, unbounded: one linear map, then doubling convolutions.
+
+    >>> Decoder((3, 32, 32), latents=4, width=8)(torch.zeros(2, 4)).shape
+    torch.Size([2, 3, 32, 32])
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int, *, normalised: bool = True) -> None:
+        super().__init__()
+        check_shape(image_shape)
+        widths = _widths(image_shape, width)[::-1]
+        self.side = image_shape[1] // 2 ** halvings(image_shape[1])
+        self.deepest = widths[0]
+        self.tail = nn.Linear(latents, widths[0] * self.side * self.side)
+        layers: list[nn.Module] = []
+        for before, after in zip(widths, widths[1:], strict=False):
+            if normalised:
+                layers.append(nn.GroupNorm(_groups(before), before))
+            layers += [nn.SiLU(), nn.Upsample(scale_factor=2.0), nn.Conv2d(before, after, 3, padding=1)]
+        if normalised:
+            layers.append(nn.GroupNorm(_groups(widths[-1]), widths[-1]))
+        layers += [nn.SiLU(), nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)]
+        self.body = nn.Sequential(*layers)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """``(n, latents)`` to ``(n, c, s, s)``."""
+        maps = self.tail(latents).unflatten(1, (self.deepest, self.side, self.side))
+        return self.body(maps)  # type: ignore[no-any-return]

@@ -1,0 +1,60 @@
+"""Modules as pure functions of named parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from limner.seeds import derive
+from limner.types import Params
+
+
+class Template:
+    """A module used as a template: its weights come from outside at every call.
+
+    ``prefix`` names the player that owns them. ``build`` makes the module anew, so that fresh parameters can be drawn.
+
+    >>> template = Template("net", lambda: torch.nn.Linear(2, 1))
+    >>> params = template.init(seed=0)
+    >>> sorted(params), template(params, torch.ones(3, 2)).shape
+    (['net.bias', 'net.weight'], torch.Size([3, 1]))
+    """
+
+    def __init__(self, prefix: str, build: Any) -> None:
+        self.prefix = prefix
+        self._build = build
+        with torch.device("meta"):
+            self.module: nn.Module = build()
+        self._names = [name for name, _ in self.module.named_parameters()]
+
+    def init(self, seed: int) -> Params:
+        """Fresh parameters, the same for the same seed; the global random state is left as it was."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive(seed, "init", self.prefix))
+            module = self._build()
+        return {f"{self.prefix}.{name}": value.detach() for name, value in module.named_parameters()}
+
+    def __call__(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
+        """The module's ``forward`` (or another ``method``) with the weights ``prefix.*`` of ``params``."""
+        weights = {name: params[f"{self.prefix}.{name}"] for name in self._names}
+        if method is None:
+            return torch.func.functional_call(self.module, weights, inputs, strict=True)
+        return torch.func.functional_call(_Method(self.module, method), _nested(weights), inputs, strict=True)
+
+
+class _Method(nn.Module):
+    """Calls another method of a module through ``forward``, which ``functional_call`` needs."""
+
+    def __init__(self, module: nn.Module, method: str) -> None:
+        super().__init__()
+        self.module = module
+        self.method = method
+
+    def forward(self, *inputs: Any) -> Any:
+        return getattr(self.module, self.method)(*inputs)
+
+
+def _nested(weights: Params) -> Params:
+    return {f"module.{name}": value for name, value in weights.items()}
