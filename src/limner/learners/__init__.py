@@ -1,1 +1,59 @@
-"""learners"""
+"""Learners and their catalogue. A new learner is one file, one row here and one row in the contract test."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from limner.errors import LimnerError
+from limner.learners.base import Learner
+from limner.learners.classifier import Classifier
+from limner.learners.gan import GAN
+from limner.learners.vae import VAE
+from limner.tasks.image_set import ImageSet
+from limner.types import Batch
+
+CATALOGUE: dict[str, Any] = {learner.kind: learner for learner in (VAE, GAN, Classifier)}
+"""Every learner by the name that the command line and the memory use."""
+
+__all__ = ["CATALOGUE", "GAN", "VAE", "Classifier", "Learner", "batch_of", "create", "describe", "rebuild"]
+
+
+def create(kind: str, image_shape: tuple[int, int, int], **options: Any) -> Learner:
+    """The learner ``kind`` for images of ``image_shape`` (channels, height, width).
+
+    Raises :class:`LimnerError` for an unknown kind or option, or a shape that its networks cannot take.
+
+    >>> create("vae", (1, 28, 28), latents=8).options["latents"]
+    8
+    """
+    if kind not in CATALOGUE:
+        raise LimnerError(f"there is no learner {kind!r}; there are: {', '.join(CATALOGUE)}")
+    known = list(inspect.signature(CATALOGUE[kind]).parameters)[1:]
+    for name in options:
+        if name not in known:
+            raise LimnerError(f"the learner {kind} has no option {name!r}; it has: {', '.join(known)}")
+    made: Learner = CATALOGUE[kind](tuple(image_shape), **options)
+    return made
+
+
+def describe(learner: Learner) -> dict[str, Any]:
+    """What rebuilds the learner, as plain JSON: kind, image_shape, options."""
+    return {"kind": learner.kind, "image_shape": list(learner.image_shape), "options": dict(learner.options)}
+
+
+def rebuild(description: dict[str, Any]) -> Learner:
+    """The inverse of :func:`describe`.
+
+    >>> describe(rebuild(describe(create("gan", (3, 32, 32), width=8))))["options"]["width"]
+    8
+    """
+    return create(description["kind"], tuple(description["image_shape"]), **description["options"])
+
+
+def batch_of(images: ImageSet) -> Batch:
+    """The whole image set as one batch: floats in [0, 1], labels where it has them."""
+    batch = {"images": images.floats()}
+    if images.labels is not None:
+        batch["labels"] = images.labels
+    return batch

@@ -6,7 +6,8 @@ of 4. Weights are ordinary ``nn.Module`` parameters; learners use the modules as
 
 from __future__ import annotations
 
-import torch
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
@@ -49,6 +50,7 @@ def _widths(image_shape: tuple[int, int, int], width: int) -> list[int]:
 class Encoder(nn.Module):
     """Images ``(n, c, s, s)`` to ``(n, outputs)``: strided convolutions, optionally with GroupNorm, and one linear map.
 
+    >>> import torch
     >>> Encoder((1, 28, 28), outputs=10, width=8)(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
@@ -58,7 +60,7 @@ class Encoder(nn.Module):
         check_shape(image_shape)
         widths = _widths(image_shape, width)
         layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1), nn.SiLU()]
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
             if normalised:
                 layers.append(nn.GroupNorm(_groups(after), after))
@@ -79,6 +81,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents ``(n, latents)`` to image maps ``(n, c, s, s)``, unbounded: one linear map, then doubling convolutions.
 
+    >>> import torch
     >>> Decoder((3, 32, 32), latents=4, width=8)(torch.zeros(2, 4)).shape
     torch.Size([2, 3, 32, 32])
     """
@@ -91,7 +94,7 @@ class Decoder(nn.Module):
         self.deepest = widths[0]
         self.tail = nn.Linear(latents, widths[0] * self.side * self.side)
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             if normalised:
                 layers.append(nn.GroupNorm(_groups(before), before))
             layers += [nn.SiLU(), nn.Upsample(scale_factor=2.0), nn.Conv2d(before, after, 3, padding=1)]

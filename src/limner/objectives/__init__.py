@@ -1,1 +1,1 @@
-"""objectives"""
+"""Objectives: pure functions with their equations and sources."""

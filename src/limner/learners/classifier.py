@@ -1,0 +1,83 @@
+"""A small classifier; its penultimate layer gives the features that glyph-like images are scored in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from limner.errors import LimnerError
+from limner.networks import Encoder, Template
+from limner.types import Batch, Draws, Loss, Params, Request
+
+
+class _Network(nn.Module):
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, features: int, width: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(image_shape, features, width)
+        self.head = nn.Linear(features, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return functional.silu(self.encoder(2 * images - 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.embed(images))  # type: ignore[no-any-return]
+
+
+class Classifier:
+    """Convolutional classifier trained by cross-entropy: −log softmax(logits)[label], averaged over the batch.
+
+    classes   number of classes
+    features  width of the penultimate layer
+    width     channels at full resolution; doubled at each halving, at most four-fold
+
+    >>> classifier = Classifier((1, 28, 28), classes=3, width=8)
+    >>> request = Request("logits", images=torch.zeros(2, 1, 28, 28))
+    >>> classifier.predict(classifier.init(seed=0), request, torch.Generator()).shape
+    torch.Size([2, 3])
+    """
+
+    kind = "classifier"
+    players = ("net",)
+
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int = 10, features: int = 64, width: int = 16
+    ) -> None:
+        if classes < 2:
+            raise LimnerError(f"a classifier needs at least 2 classes, not {classes}; give labelled images")
+        self.image_shape = image_shape
+        self.options: dict[str, Any] = {"classes": classes, "features": features, "width": width}
+        self._net = Template("net", lambda: _Network(image_shape, classes, features, width))
+
+    def init(self, seed: int) -> Params:
+        """Fresh parameters ``net.*``."""
+        return self._net.init(seed)
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
+        """Nothing random happens in a step."""
+        return {}
+
+    def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
+        """Cross-entropy in nats; term ``accuracy``."""
+        if "labels" not in batch:
+            raise LimnerError("a classifier learns from labels; give images with classes")
+        logits = self._net(params, batch["images"])
+        value = functional.cross_entropy(logits, batch["labels"])
+        accuracy = (logits.argmax(1) == batch["labels"]).float().mean()
+        return Loss(value, {"cross_entropy": value, "accuracy": accuracy})
+
+    def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
+        """``logits`` ``(n, classes)`` or ``features`` ``(n, features)`` of the images, without gradients."""
+        if request.images is None or request.what not in ("logits", "features"):
+            raise LimnerError(
+                f"a classifier cannot answer {request.what!r}; give it images, ask for logits or features"
+            )
+        method = "embed" if request.what == "features" else None
+        with torch.no_grad():
+            return torch.cat([self._net(params, part, method=method) for part in request.images.split(512)])
+
+    def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
+        """Nothing is fitted afterwards."""
+        return params
