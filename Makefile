@@ -1,0 +1,52 @@
+# make setup | test | demo | bench NAME=few-shot-omniglot [QUICK=1] [DATA=SPEC] | clean
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+
+export OMP_NUM_THREADS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup test lint types unit demo bench clean
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+# One stamp for each set of extras: a repeated make installs nothing until pyproject.toml changes.
+setup: $(VENV)/.installed
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable .
+	@touch $@
+	@echo "Limner is installed: try $(BIN)/limner --help"
+
+$(VENV)/.installed-%: pyproject.toml | $(BIN)/python
+	$(BIN)/pip install --quiet --editable ".[$*]"
+	@touch $@
+
+test: lint types unit
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses $(WORKERS)
+
+demo: setup
+	$(BIN)/limner demo --out limner-demo --force
+
+bench: $(VENV)/.installed-peers
+	@test -n "$(NAME)" || { echo "say which: make bench NAME=few-shot-omniglot [QUICK=1] [DATA=SPEC]"; exit 2; }
+	@test -f benchmarks/$(subst -,_,$(NAME)).py || { echo "there is no benchmark '$(NAME)'; there are:" \
+	  $(subst _,-,$(basename $(notdir $(wildcard benchmarks/[a-z]*_*.py)))); exit 2; }
+	$(BIN)/python benchmarks/$(subst -,_,$(NAME)).py $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache limner-demo
