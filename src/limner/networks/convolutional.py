@@ -43,12 +43,21 @@ def _groups(channels: int) -> int:
 
 
 def _widths(image_shape: tuple[int, int, int], width: int) -> list[int]:
-    """Channels at each resolution, from the full image down: width, 2·width, 4·width… at most 4·width."""
-    return [min(width * 2**level, 4 * width) for level in range(halvings(image_shape[1]) + 1)]
+    """Channels after each halving, from the full image down: width, 2·width, 4·width… at most 4·width."""
+    return [min(width * 2**level, 4 * width) for level in range(halvings(image_shape[1]))]
+
+
+def _scale_weights(layers: list[nn.Module]) -> None:
+    """He initialisation (He et al. 2015, eq. 10) and zero biases, so that signals keep their size without BatchNorm."""
+    for layer in layers:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
 class Encoder(nn.Module):
-    """Images ``(n, c, s, s)`` to ``(n, outputs)``: strided convolutions, optionally with GroupNorm, and one linear map.
+    """Images ``(n, c, s, s)`` to ``(n, outputs)``: strided convolutions as in DCGAN (Radford, Metz & Chintala 2016),
+    optionally with GroupNorm, one more convolution at the smallest side, and a linear map.
 
     >>> import torch
     >>> Encoder((1, 28, 28), outputs=10, width=8)(torch.zeros(2, 1, 28, 28)).shape
@@ -59,27 +68,26 @@ class Encoder(nn.Module):
         super().__init__()
         check_shape(image_shape)
         widths = _widths(image_shape, width)
-        layers: list[nn.Module] = [nn.Conv2d(image_shape[0], widths[0], 3, padding=1), nn.SiLU()]
-        for before, after in pairwise(widths):
+        layers: list[nn.Module] = []
+        for before, after in pairwise([image_shape[0], *widths]):
             layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
-            if normalised:
+            if normalised and before != image_shape[0]:
                 layers.append(nn.GroupNorm(_groups(after), after))
             layers.append(nn.SiLU())
+        layers += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.SiLU()]
         self.body = nn.Sequential(*layers)
-        side = image_shape[1] // 2 ** halvings(image_shape[1])
+        side = image_shape[1] // 2 ** len(widths)
+        _scale_weights(layers)
         self.head = nn.Linear(widths[-1] * side * side, outputs)
-
-    def features(self, images: Tensor) -> Tensor:
-        """The last feature maps, flattened: ``(n, d)``."""
-        return self.body(images).flatten(1)  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, c, s, s)`` to ``(n, outputs)``."""
-        return self.head(self.features(images))  # type: ignore[no-any-return]
+        return self.head(self.body(images).flatten(1))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
-    """Latents ``(n, latents)`` to image maps ``(n, c, s, s)``, unbounded: one linear map, then doubling convolutions.
+    """Latents ``(n, latents)`` to image maps ``(n, c, s, s)``, unbounded: a linear map, a convolution at the smallest
+    side, then transposed convolutions as in DCGAN.
 
     >>> import torch
     >>> Decoder((3, 32, 32), latents=4, width=8)(torch.zeros(2, 4)).shape
@@ -90,17 +98,15 @@ class Decoder(nn.Module):
         super().__init__()
         check_shape(image_shape)
         widths = _widths(image_shape, width)[::-1]
-        self.side = image_shape[1] // 2 ** halvings(image_shape[1])
+        self.side = image_shape[1] // 2 ** len(widths)
         self.deepest = widths[0]
         self.tail = nn.Linear(latents, widths[0] * self.side * self.side)
-        layers: list[nn.Module] = []
-        for before, after in pairwise(widths):
+        layers: list[nn.Module] = [nn.SiLU(), nn.Conv2d(widths[0], widths[0], 3, padding=1)]
+        for before, after in pairwise([*widths, image_shape[0]]):
             if normalised:
                 layers.append(nn.GroupNorm(_groups(before), before))
-            layers += [nn.SiLU(), nn.Upsample(scale_factor=2.0), nn.Conv2d(before, after, 3, padding=1)]
-        if normalised:
-            layers.append(nn.GroupNorm(_groups(widths[-1]), widths[-1]))
-        layers += [nn.SiLU(), nn.Conv2d(widths[-1], image_shape[0], 3, padding=1)]
+            layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
+        _scale_weights(layers[:-1])
         self.body = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
