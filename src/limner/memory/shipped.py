@@ -1,0 +1,31 @@
+"""Starts and models that come with the package: ``src/limner/data/*.safetensors``, referred to as ``shipped:NAME``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from limner.errors import LimnerError
+from limner.memory.artifacts import StoredModel, decode
+
+DATA = Path(__file__).parent.parent / "data"
+"""The package's data folder."""
+
+
+def shipped_starts(folder: Path = DATA) -> list[StoredModel]:
+    """All of them, by name, with their weights (they are few and small); ``metadata["reference"]`` refers to one.
+
+    >>> [start.metadata["reference"] for start in shipped_starts(Path("/nonexistent"))]
+    []
+    """
+    return [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
+
+
+def load_shipped(reference: str, folder: Path = DATA) -> StoredModel:
+    """The model ``shipped:NAME``. Raises :class:`LimnerError` where the package has none of that name."""
+    name = reference.removeprefix("shipped:")
+    names = sorted(path.stem for path in folder.glob("*.safetensors"))
+    if name not in names:
+        raise LimnerError(f"no model {reference!r} comes with Limner; there are: {', '.join(names) or 'none'}")
+    model = decode((folder / f"{name}.safetensors").read_bytes(), f"the shipped model {name}")
+    return replace(model, metadata=model.metadata | {"name": name, "reference": f"shipped:{name}"})
