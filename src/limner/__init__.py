@@ -1,3 +1,87 @@
-"""Limner learns to make and mend images from a handful of examples, and gets better with every task it has done."""
+"""Limner learns to make and mend images from a handful of examples, and gets better with every task it has done.
 
-__version__ = "0.1.0"
+Everything here is loaded on first use, so that importing Limner costs nothing:
+
+>>> import limner
+>>> "adapt" in dir(limner)
+True
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limner.config import Strategy
+    from limner.engine import Run
+    from limner.errors import LimnerError
+    from limner.memory import Memory
+    from limner.tasks import Family, ImageSet, Task, split
+    from limner.tasks import load as data
+    from limner.verbs.adapt import adapt
+    from limner.verbs.compare import compare
+    from limner.verbs.demo import demo
+    from limner.verbs.evaluate import evaluate
+    from limner.verbs.load import load
+    from limner.verbs.meta_train import meta_train
+    from limner.verbs.recommend import recommend
+    from limner.verbs.resume import resume
+    from limner.verbs.sample import sample
+    from limner.verbs.train import train
+
+_HOMES = {
+    "Family": "limner.tasks",
+    "ImageSet": "limner.tasks",
+    "LimnerError": "limner.errors",
+    "Memory": "limner.memory",
+    "Run": "limner.engine",
+    "Strategy": "limner.config",
+    "Task": "limner.tasks",
+    "adapt": "limner.verbs.adapt",
+    "compare": "limner.verbs.compare",
+    "data": "limner.tasks:load",
+    "demo": "limner.verbs.demo",
+    "evaluate": "limner.verbs.evaluate",
+    "load": "limner.verbs.load",
+    "meta_train": "limner.verbs.meta_train",
+    "recommend": "limner.verbs.recommend",
+    "resume": "limner.verbs.resume",
+    "sample": "limner.verbs.sample",
+    "split": "limner.tasks",
+    "train": "limner.verbs.train",
+}
+"""Where each public name lives: ``module``, or ``module:name`` where it is called otherwise there (PEP 562)."""
+
+__all__ = [
+    "Family",
+    "ImageSet",
+    "LimnerError",
+    "Memory",
+    "Run",
+    "Strategy",
+    "Task",
+    "adapt",
+    "compare",
+    "data",
+    "demo",
+    "evaluate",
+    "load",
+    "meta_train",
+    "recommend",
+    "resume",
+    "sample",
+    "split",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'limner' has no attribute {name!r}")
+    module, _, called = _HOMES[name].partition(":")
+    return getattr(import_module(module), called or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,318 @@
+"""The command line: it reads options, calls a verb, and shows what came back. No logic of its own.
+
+Every import that costs time stays inside the command that needs it, so that ``limner --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from limner.cli import memory, options, show
+from limner.errors import LimnerError
+
+app = typer.Typer(
+    name="limner",
+    help="Learns to make and mend images from a handful of examples, and gets better with every task it has done.",
+    epilog="Begin with: limner demo. Then: limner adapt generate folder:my-images --shots 10",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(memory.app)
+
+STOPPED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0, 2 for a user's mistake (told in one sentence), 130 if stopped.
+
+    >>> main(["evaluate", "folder:no-such-folder", "digits"])
+    2
+    """
+    try:
+        app(args=arguments, prog_name="limner")
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
+        if code == STOPPED:
+            show.complain("stopped before anything was written")
+        return code
+    except show.Stopped as stopped:
+        show.complain(str(stopped))
+        return STOPPED
+    except LimnerError as mistake:
+        show.complain(str(mistake))
+        return 2
+    except OSError as trouble:
+        if trouble.errno == errno.EPIPE:
+            return 1
+        if trouble.errno not in SENTENCES:
+            raise
+        show.complain(SENTENCES[trouble.errno].format(where=trouble.filename or "the disk"))
+        return 2
+    return 0
+
+
+SENTENCES = {
+    errno.ENOSPC: "there is no space left while writing to {where}; free some, or choose another place with --out",
+    errno.EDQUOT: "your disk quota ended while writing to {where}; free some, or choose another place with --out",
+    errno.EACCES: "no permission for {where}; choose a place that you may write to with --out or --memory",
+    errno.EROFS: "{where} is on a read-only disk; choose a place that you may write to with --out or --memory",
+    errno.EFBIG: "the file system cannot hold so large a file at {where}; choose another place with --out",
+}
+"""What the machine, not Limner, refuses: told as plainly as a user's mistake."""
+
+
+def version(wanted: bool) -> None:
+    """Print the version and leave."""
+    if wanted:
+        from importlib.metadata import version as installed
+
+        typer.echo(f"limner {installed('limner')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def common(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Learns to make and mend images from a handful of examples, and gets better with every task it has done."""
+
+
+@app.command(epilog="Example: limner demo --out limner-demo")
+def demo(
+    out: options.Out = Path("limner-demo"),
+    budget: options.Budget = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Ten images of a character never seen before: adapted, from scratch and fine-tuned, side by side on one page."""
+    from limner.verbs.demo import demo as verb
+
+    show.comparison(verb(out=out, budget=budget, seed=seed, force=force, progress=show.progress()), json)
+
+
+@app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
+def adapt(
+    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn to do with the images: generate.")],
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")] = None,
+    shots: options.Shots = None,
+    start: Annotated[
+        str, typer.Option(metavar="MODEL", help="auto (as advised), scratch, or a model: its sha256, name or run.")
+    ] = "auto",
+    budget: options.Budget = None,
+    learner: options.LearnerName = None,
+    option: options.LearnerOptions = None,
+    field: options.StrategyFields = None,
+    out: options.Out = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    resume: options.Resume = None,
+    json: options.Json = False,
+) -> None:
+    """The whole line: look at the images, ask the adviser, learn, score on images held back, remember, report."""
+    from limner.verbs.adapt import adapt as verb
+    from limner.verbs.resume import resume as go_on
+
+    if resume is not None:
+        show.run(go_on(resume, memory=memory, progress=show.progress()), json)
+        return
+    show.run(
+        verb(
+            show.needed(data, "DATA", "limner adapt generate folder:my-images --shots 10"),
+            goal=goal,
+            shots=shots,
+            start=start,
+            budget=budget,
+            learner=learner,
+            options=show.pairs(option),
+            fields=show.pairs(field),
+            out=out,
+            memory=memory,
+            seed=seed,
+            force=force,
+            progress=show.progress(),
+        ),
+        json,
+    )
+
+
+@app.command(epilog="Example: limner train vae digits,classes=3 --shots 100 --budget 500steps --set schedule=cosine")
+def train(
+    learner: Annotated[str | None, typer.Argument(metavar="LEARNER", help="vae, gan or classifier.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")] = None,
+    shots: options.Shots = None,
+    start: Annotated[str, typer.Option(metavar="MODEL", help="scratch, or a model: its sha256, name or run.")] = "scratch",
+    budget: options.Budget = None,
+    rate: Annotated[float | None, typer.Option(metavar="R", help="The learning rate.")] = None,
+    batch: Annotated[int | None, typer.Option(metavar="N", help="Images in a step; 0 for all at once.")] = None,
+    option: options.LearnerOptions = None,
+    field: options.StrategyFields = None,
+    out: options.Out = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    resume: options.Resume = None,
+    json: options.Json = False,
+) -> None:
+    """Train one learner with a strategy of your own; for all that adapt decides by itself."""
+    from limner.verbs.resume import resume as go_on
+    from limner.verbs.train import train as verb
+
+    if resume is not None:
+        show.run(go_on(resume, memory=memory, progress=show.progress()), json)
+        return
+    example = "limner train vae digits --shots 100"
+    by_name = {"learning_rate": rate, "batch": batch}
+    show.run(
+        verb(
+            show.needed(learner, "LEARNER", example),
+            show.needed(data, "DATA", example),
+            shots=shots,
+            start=start,
+            budget=budget,
+            options=show.pairs(option),
+            fields=show.pairs(field) | {name: value for name, value in by_name.items() if value is not None},
+            out=out,
+            memory=memory,
+            seed=seed,
+            force=force,
+            progress=show.progress(),
+        ),
+        json,
+    )
+
+
+@app.command(epilog="Example: limner meta-train reptile vae --family glyphs --shots 10 --budget 10m --name my-glyphs")
+def meta_train(
+    algorithm: Annotated[str, typer.Argument(metavar="ALGORITHM", help="reptile, maml or fomaml.")],
+    learner: Annotated[str, typer.Argument(metavar="LEARNER", help="vae, gan or classifier.")],
+    family: Annotated[str, typer.Option(metavar="DATA", help="A data spec with classes: each class is a task.")],
+    shots: Annotated[int, typer.Option(metavar="K", help="Images to adapt to in each task.")] = 10,
+    queries: Annotated[int, typer.Option(metavar="N", help="Images to judge each adaptation on.")] = 10,
+    budget: options.Budget = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What to call the start in the memory.")] = "",
+    option: options.LearnerOptions = None,
+    field: Annotated[
+        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the plan, e.g. inner_steps=10.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the start to this .safetensors file.")] = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a start of Limner's.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Learn a start from a family of tasks: parameters from which a few steps on a few images go far."""
+    from limner.verbs.meta_train import meta_train as verb
+
+    show.start(
+        verb(
+            algorithm,
+            learner,
+            family,
+            shots=shots,
+            queries=queries,
+            budget=budget,
+            name=name,
+            options=show.pairs(option),
+            fields=show.pairs(field),
+            out=out,
+            memory=memory,
+            seed=seed,
+            force=force,
+            progress=show.progress(),
+        ),
+        json,
+    )
+
+
+@app.command(epilog="Example: limner sample runs/my-images --count 64 --out samples")
+def sample(
+    model: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or a run or model of the memory.")],
+    count: Annotated[int, typer.Option(metavar="N", help="How many images.")] = 16,
+    out: options.Out = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """New images from a run: one PNG each, and one picture of them all."""
+    from limner.verbs.sample import sample as verb
+
+    show.files(verb(model, count=count, out=out, memory=memory, seed=seed, force=force), json)
+
+
+@app.command(epilog="Example: limner evaluate runs/my-images folder:more-images. Or: limner evaluate folder:made folder:real")
+def evaluate(
+    made: Annotated[str, typer.Argument(metavar="RUN-or-DATA", help="What is judged: a run, or images by a data spec.")],
+    real: Annotated[str, typer.Argument(metavar="DATA", help=f"Real images to judge by: {options.KINDS}.")],
+    count: Annotated[int, typer.Option(metavar="N", help="Samples to draw from a run.")] = 200,
+    extractor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Features: glyph-net, efficientnet-lite0 or pixels.")
+    ] = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """Score samples against real images: distances, coverage, diversity, each beside what real images score."""
+    from limner.verbs.evaluate import evaluate as verb
+
+    show.scores(verb(made, real, count=count, extractor=extractor, memory=memory, seed=seed), json)
+
+
+@app.command(epilog="Example: limner compare runs/one runs/two --out comparison")
+def compare(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run directories, or runs of the memory.")],
+    out: options.Out = None,
+    memory: options.MemoryAt = None,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Runs side by side: one page and one table."""
+    from limner.verbs.compare import compare as verb
+
+    show.comparison(verb(runs, out=out, memory=memory, force=force), json)
+
+
+@app.command(epilog="Example: limner recommend folder:my-images --shots 10 --budget 60s")
+def recommend(
+    data: options.Data,
+    shots: options.Shots = None,
+    budget: options.Budget = None,
+    learner: options.LearnerName = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    json: options.Json = False,
+) -> None:
+    """What the adviser would do with these images, best first, and why; nothing is trained."""
+    from limner.verbs.recommend import recommend as verb
+
+    show.recommendations(verb(data, shots=shots, budget=budget, learner=learner, memory=memory, seed=seed), json)
+
+
+@app.command(epilog="Example: limner data npz:pack.npz,images=x,labels=y --out preview.png")
+def data(
+    spec: options.Data,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture of some of the images.")] = None,
+    seed: options.Seed = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a PNG.")] = False,
+    json: options.Json = False,
+) -> None:
+    """What a data spec gives: how many images, of which shape, in which classes, and what happened on loading."""
+    from limner.verbs.data import describe as verb
+
+    show.description(verb(spec, out=out, seed=seed, force=force), json)
+
+
+def run() -> None:
+    """The installed command ``limner``."""
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""``limner memory``: look into what is remembered, check it, move it, forget parts of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from limner.cli import options, show
+
+if TYPE_CHECKING:
+    from limner.memory import Memory
+
+app = typer.Typer(name="memory", no_args_is_help=True, help="What is remembered: list, show, verify, export, import, forget.")
+
+KINDS = "runs, models, starts, tasks, images or recommendations"
+
+
+def opened(location: str | None) -> Memory:
+    """The memory at ``location``."""
+    from limner.memory import Memory
+
+    return Memory.open(location)
+
+
+@app.command("list", epilog="Example: limner memory list models")
+def list_(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{KINDS}.")] = "runs",
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """A table, newest first."""
+    with opened(memory) as remembered:
+        rows, where = remembered.list(kind), remembered.location
+    show.rows(rows, json, empty=f"the memory at {where} holds no {kind} yet", title=f"{kind} in {where}")
+
+
+@app.command("show", epilog="Example: limner memory show 3f2a90")
+def show_(
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="The beginning of an id, or a name.")],
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """All about one run, model, task or image set."""
+    with opened(memory) as remembered:
+        record = remembered.show(reference)
+    show.record(record, json)
+
+
+@app.command(epilog="Example: limner memory verify")
+def verify(memory: options.MemoryAt = None, json: options.Json = False) -> None:
+    """Check every stored file against its checksum and its entry; exit code 1 if anything is wrong."""
+    with opened(memory) as remembered:
+        problems, where = remembered.verify(), remembered.location
+    show.lines({"memory": where, "problems": problems}, problems or [f"the memory at {where} is whole"], json)
+    if problems:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="Example: limner memory export mine.limner")
+def export(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; must not exist yet.")],
+    what: Annotated[str | None, typer.Option("--what", metavar="REFERENCE", help="Only this and what belongs to it.")] = None,
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """Write the memory, or a part of it, to one file, for another machine or another person."""
+    with opened(memory) as remembered:
+        counts = remembered.export(path, what)
+    show.lines({"file": str(path), "exported": counts}, [f"{path} holds {show.counted(counts)}"], json)
+
+
+@app.command("import", epilog="Example: limner memory import theirs.limner")
+def import_(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A file that limner memory export wrote.")],
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """Take in an exported memory; what is there already stays as it is."""
+    with opened(memory) as remembered:
+        counts, where = remembered.import_(path), remembered.location
+    show.lines({"memory": where, "imported": counts}, [f"new in {where}: {show.counted(counts)}"], json)
+
+
+@app.command(epilog="Example: limner memory forget folder:my-images --dry-run")
+def forget(
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="An image set, task, run or model: id or name.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """Remove one thing and all that came of it, models included."""
+    with opened(memory) as remembered:
+        removed = remembered.forget(reference, dry_run=dry_run)
+    verb = "would be forgotten" if dry_run else "forgotten"
+    show.lines({verb: removed}, [f"{verb}: {show.counted(removed)}"], json)

@@ -1,0 +1,303 @@
+"""How results look in a terminal: a few lines for people, or with ``--json`` one document for machines.
+
+Results go to standard output; progress and complaints go to standard error.
+"""
+
+from __future__ import annotations
+
+import json as json_format
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from limner.errors import LimnerError
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+    from limner.memory import Recommendation
+    from limner.types import Scores
+    from limner.verbs.compare import Comparison
+    from limner.verbs.data import Description
+    from limner.verbs.meta_train import Learned
+    from limner.verbs.sample import Written
+
+COLUMNS = {
+    "runs": ("id", "name", "state", "learner", "task_name", "steps", "seconds", "scores", "created"),
+    "models": ("sha256", "name", "learner", "bytes", "runs", "created"),
+    "starts": ("sha256", "name", "learner", "bytes", "created"),
+    "tasks": ("sha256", "name", "goal", "shots", "queries", "runs", "created"),
+    "images": ("sha256", "name", "images", "image_shape", "classes", "licence"),
+    "recommendations": ("id", "rank", "learner", "source", "expected", "reason"),
+}
+"""What a table of the memory shows of each kind; ``--json`` shows all."""
+
+
+def complain(sentence: str) -> None:
+    """One sentence on standard error."""
+    typer.echo(f"limner: {sentence}", err=True)
+
+
+def needed(value: str | None, name: str, example: str) -> str:
+    """``value``, or a complaint that it is missing."""
+    if value is None:
+        raise LimnerError(f"{name} is missing; right would be, for example: {example}")
+    return value
+
+
+def pairs(given: Sequence[str] | None) -> dict[str, Any]:
+    """``NAME=VALUE`` options as a dictionary: numbers, true and false, lists (with +) and words.
+
+    >>> pairs(["latents=32", "beta=0.5", "sampler=prior", "augmentation=shift+turn"])
+    {'latents': 32, 'beta': 0.5, 'sampler': 'prior', 'augmentation': 'shift+turn'}
+    """
+    found: dict[str, Any] = {}
+    for text in given or ():
+        name, equals, value = text.partition("=")
+        if not (name and equals):
+            raise LimnerError(f"{text!r} cannot be read; right would be NAME=VALUE, e.g. latents=32")
+        try:
+            found[name.strip().replace("-", "_")] = json_format.loads(value)
+        except ValueError:
+            found[name.strip().replace("-", "_")] = value
+    return found
+
+
+def document(record: Any) -> None:
+    """The one JSON document of ``--json``; numbers that JSON does not know become null."""
+    typer.echo(json_format.dumps(strict(record), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def strict(value: Any) -> Any:
+    """``value`` with nothing in it that JSON does not know.
+
+    >>> strict({"a": (1, float("nan")), "where": Path("x")})
+    {'a': [1, None], 'where': 'x'}
+    """
+    if isinstance(value, Mapping):
+        return {str(name): strict(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [strict(part) for part in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, (str, int, bool)) else str(value)
+
+
+def lines(record: dict[str, Any], sentences: Sequence[str], json: bool) -> None:
+    """The sentences, or the record."""
+    if json:
+        document(record)
+        return
+    for sentence in sentences:
+        typer.echo(sentence)
+
+
+def table(title: str, columns: Sequence[str], rows_of_text: Sequence[Sequence[str]]) -> None:
+    """A table that fits the terminal; long cells are folded."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column.replace("_", " "), overflow="fold")
+    for row in rows_of_text:
+        made.add_row(*row)
+    console.print(made)
+
+
+def short(name: str, value: Any) -> str:
+    """A value as a table's cell."""
+    if name == "scores" and isinstance(value, Mapping):
+        best = value.get("kernel_distance")
+        return "" if best is None else f"kernel distance {number(best['value'])}"
+    if name == "learner" and isinstance(value, Mapping):
+        return f"{value['kind']} {'×'.join(str(side) for side in value['image_shape'])}"
+    if name in ("sha256", "id"):
+        return str(value)[:12]
+    if name == "created":
+        return str(value)[:16].replace("T", " ")
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(part)[:12] for part in value)
+    return "" if value is None else str(value)
+
+
+def number(value: float | None) -> str:
+    """A number with four digits that matter; a dash where there is none.
+
+    >>> number(0.0123456), number(1234.5), number(None)
+    ('0.01235', '1234', '–')
+    """
+    return "–" if value is None or not math.isfinite(value) else f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def counted(counts: Mapping[str, Any]) -> str:
+    """Counts in words.
+
+    >>> counted({"runs": 2, "models": ["a"]})
+    '2 runs, 1 models'
+    """
+    return ", ".join(f"{part if isinstance(part, int) else len(part)} {name}" for name, part in counts.items()) or "nothing"
+
+
+def rows(found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
+    """Rows of the memory."""
+    if json:
+        document(found)
+    elif not found:
+        typer.echo(empty)
+    else:
+        columns = next(names for names in COLUMNS.values() if set(names) <= set(found[0]))
+        table(title, columns, [[short(name, row[name]) for name in columns] for row in found])
+
+
+def record(found: dict[str, Any], json: bool) -> None:
+    """All about one thing of the memory."""
+    if json:
+        document(found)
+        return
+    for name, value in found.items():
+        if name == "curve":
+            value = f"{len(value)} points (all of them with --json)"
+        if isinstance(value, (dict, list)):
+            value = json_format.dumps(strict(value), ensure_ascii=False)
+        typer.echo(f"{name.replace('_', ' '):>14}  {value}")
+
+
+def score_rows(found: Scores) -> list[list[str]]:
+    """One row for each metric: value, interval, floor, which way is better."""
+    from limner.types import METRICS
+
+    return [
+        [
+            name.replace("_", " "),
+            number(score.value),
+            "" if score.low is None else f"{number(score.low)} to {number(score.high)}",
+            number(score.floor),
+            METRICS[name][0],
+        ]
+        for name, score in found.values.items()
+    ]
+
+
+def scores(found: Scores, json: bool) -> None:
+    """A table of scores, with what they were measured by."""
+    if json:
+        document(found.to_json())
+        return
+    title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
+    table(title, ("score", "value", "95% interval", "real against real", "better"), score_rows(found))
+    for note in found.notes:
+        typer.echo(f"  {note}")
+
+
+def run(made: Run, json: bool) -> None:
+    """What a run came to; where it was stopped, how to go on."""
+    directory = str(made.lineage.get("directory", ""))
+    if json:
+        document(made.to_json() | {"directory": directory})
+    else:
+        typer.echo(f"{made.learner.kind} on {made.task_name}: {made.cost.steps} steps in {made.cost.seconds:.0f} s ({made.state})")
+        for sentence in (*made.lineage.get("advice", ()), *made.notes):
+            typer.echo(f"  {sentence}")
+        if made.scores is not None:
+            scores(made.scores, False)
+        typer.echo(f"run       {directory}")
+        if made.state == "finished":
+            typer.echo(f"page      {Path(directory) / 'report.html'}")
+            typer.echo(f"more      limner sample {directory} --count 64")
+    if made.state == "stopped":
+        complain(f"stopped at step {made.cost.steps} and saved; go on with: limner train --resume {directory}")
+        raise typer.Exit(130)
+
+
+def comparison(made: Comparison, json: bool) -> None:
+    """Arms side by side, one row for each."""
+    if json:
+        document(made.to_json())
+        return
+    names = list(dict.fromkeys(name for row in made.rows for name in row["scores"]))
+    cells = [
+        [row["name"], str(row["steps"]), f"{row['seconds']:.1f}", *(number(row["scores"].get(name)) for name in names)]
+        for row in made.rows
+    ]
+    table("", ["run", "steps", "seconds", *names], cells)
+    for sentence in made.notes:
+        typer.echo(f"  {sentence}")
+    typer.echo(f"page      {made.page}")
+
+
+def recommendations(found: Sequence[Recommendation], json: bool) -> None:
+    """What the adviser would do, best first."""
+    if json:
+        document([advice.to_json() for advice in found])
+        return
+    cells = [
+        [
+            str(rank),
+            advice.learner,
+            advice.strategy.start[:24],
+            str(advice.strategy.steps),
+            number(advice.strategy.learning_rate),
+            number(advice.expected),
+            advice.source,
+            advice.reason,
+        ]
+        for rank, advice in enumerate(found, 1)
+    ]
+    table("", ["rank", "learner", "start", "steps", "rate", "expected", "from", "why"], cells)
+
+
+def start(made: Learned, json: bool) -> None:
+    """What meta-training came to."""
+    if json:
+        document(made.to_json())
+        return
+    typer.echo(f"start     {made.sha256[:12]} {made.name}".rstrip())
+    for sentence in made.notes:
+        typer.echo(f"  {sentence}")
+    if made.path is not None:
+        typer.echo(f"file      {made.path}")
+    typer.echo(f"use       limner adapt generate DATA --shots {made.shots} --start {made.sha256[:12]}")
+
+
+def files(made: Written, json: bool) -> None:
+    """What was written where."""
+    lines(
+        {"directory": made.directory, "picture": made.picture, "images": made.images},
+        [f"{len(made.images)} images in {made.directory}", f"all in one: {made.picture}"],
+        json,
+    )
+
+
+def description(found: Description, json: bool) -> None:
+    """What a data spec gives."""
+    told = found.record
+    if json:
+        document(told | {"picture": found.picture})
+        return
+    colour = "grey" if told["channels"] == 1 else "colour"
+    typer.echo(f"{told['name']}: {told['images']:,} {colour} images of {told['height']}×{told['width']} pixels")
+    typer.echo(f"sha256    {told['sha256'][:16]}")
+    typer.echo(f"licence   {told['licence']}")
+    if told["classes"]:
+        sizes = sorted(told["classes"].values())
+        typer.echo(f"classes   {len(sizes):,}, of {sizes[0]} to {sizes[-1]} images")
+        table("", ["class", "images"], [[name, str(count)] for name, count in list(told["classes"].items())[:20]])
+        if len(sizes) > 20:
+            typer.echo(f"  … and {len(sizes) - 20:,} more (all of them with --json)")
+    for note in told["notes"]:
+        typer.echo(f"  {note}")
+    if found.picture is not None:
+        typer.echo(f"picture   {found.picture}")
+
+
+def progress() -> bool:
+    """Whether to draw progress bars: where standard error is a terminal."""
+    return sys.stderr.isatty()

@@ -1,0 +1,70 @@
+"""Directories that Limner writes: never over what is there, unless told to and unless Limner wrote that too."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from limner.errors import LimnerError
+
+REQUEST = "request.json"
+"""In every directory that Limner writes: what was asked, and so the sign that Limner wrote it."""
+
+
+def claim(out: str | Path | None, stem: str, force: bool = False) -> Path:
+    """The directory to write to, checked and not yet touched: ``out``, or the first free ``runs/STEM[-N]``.
+
+    Raises :class:`LimnerError` where something is there already, unless ``force`` is given and Limner wrote it.
+    """
+    if out is None:
+        plain = re.sub(r"[^\w.=+-]+", "-", Path(stem).name if os.sep in stem else stem).strip("-.")[:60] or "run"
+        names = (f"{plain}-{number}" if number > 1 else plain for number in range(1, 100_000))
+        return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    path = Path(out)
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return path
+    if not force:
+        raise LimnerError(f"{path} exists already; choose another --out, or add --force to replace it")
+    if not wrote(path):
+        raise LimnerError(f"{path} was not written by Limner, so --force does not replace it; choose another --out")
+    return path
+
+
+def wrote(path: Path) -> bool:
+    """Whether Limner wrote the directory ``path``."""
+    try:
+        return "limner" in json.loads((path / REQUEST).read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def begin(path: Path, request: dict[str, Any]) -> Path:
+    """Make the claimed directory, emptied of what an earlier run of Limner left there, with ``request`` in it."""
+    if path.exists() and wrote(path):
+        shutil.rmtree(path)
+    path.mkdir(parents=True, exist_ok=True)
+    write_json(path / REQUEST, {"limner": version("limner"), **request})
+    return path
+
+
+def request_of(path: Path) -> dict[str, Any]:
+    """What was asked when the directory was begun. Raises :class:`LimnerError` where Limner did not write it."""
+    if not wrote(path):
+        raise LimnerError(f"{path} is not a directory that Limner wrote; give one that holds a {REQUEST}")
+    found: dict[str, Any] = json.loads((path / REQUEST).read_text())
+    return found
+
+
+def write_json(path: Path, record: dict[str, Any]) -> None:
+    """Write ``record`` to ``path`` as JSON, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

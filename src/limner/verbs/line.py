@@ -1,0 +1,240 @@
+"""The whole line in pieces: load and split, find the start, fit, judge, remember, report. Every verb uses these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.seeds import derive, generator
+from limner.types import Params, Request, Scores
+from limner.verbs import directories
+from limner.verbs.budget import Budget
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+    from limner.learners import Learner
+    from limner.memory import Memory, StoredModel
+    from limner.tasks import ImageSet, Task
+
+JUDGED = 200
+"""Samples that a run is judged by at its end."""
+
+WATCHED = 64
+"""Samples that a run is judged by as it goes."""
+
+
+class Prepared(NamedTuple):
+    """A task, and the image set that it was split from."""
+
+    task: Task
+    images: ImageSet
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done: everything that rebuilds a run, as plain data.
+
+    verb      ``adapt`` or ``train``
+    spec      the data spec; ``shots``, ``seed`` and ``goal`` make the task of it
+    learner   what ``limner.learners.rebuild`` takes
+    strategy  how it learns
+    memory    where the memory lies (``None``: the default place)
+    advice    why this strategy, in sentences
+    run       the run's id in the memory, once it has begun
+    """
+
+    verb: str
+    goal: str
+    spec: str
+    shots: int | None
+    seed: int
+    learner: dict[str, Any]
+    strategy: Strategy
+    memory: str | None = None
+    advice: tuple[str, ...] = ()
+    run: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON types."""
+        return {**vars(self), "strategy": self.strategy.to_json(), "advice": list(self.advice)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Order:
+        """The inverse of :meth:`to_json`; what else is in ``record`` is left aside."""
+        known = {name: record[name] for name in cls.__dataclass_fields__}
+        return cls(**known | {"strategy": Strategy.from_json(record["strategy"]), "advice": tuple(record["advice"])})
+
+
+def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> Prepared:
+    """Load ``spec`` and split it into ``shots`` images to learn from and the rest to be judged on.
+
+    Without ``shots`` a fifth is held back, or none where there are fewer than 10 images.
+    Raises :class:`LimnerError` where the spec cannot be loaded or has too few images.
+    """
+    from limner.tasks import load, split
+
+    if goal not in ("generate", "classify"):
+        raise LimnerError(f"there is no goal {goal!r} yet; there are: generate")
+    images = load(spec)
+    if shots is None:
+        shots = len(images) - (len(images) // 5 if len(images) >= 10 else 0)
+    return Prepared(split(images, shots, seed, goal=goal, source=spec), images)
+
+
+def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]) -> StoredModel | None:
+    """The model that ``reference`` names, or ``None`` for ``scratch``; also a run directory or a .safetensors file.
+
+    Raises :class:`LimnerError` where there is none, or its network does not fit images of ``image_shape``.
+    """
+    if reference == "scratch":
+        return None
+    model = memory.get_model(reference)
+    shape = tuple(model.learner_description["image_shape"])
+    if shape != tuple(image_shape):
+        raise LimnerError(
+            f"the start {reference} was made for images of {_size(shape)}, but these are {_size(image_shape)}; "
+            f"load them with size={shape[1]},colour={'grey' if shape[0] == 1 else 'rgb'}, or start from scratch"
+        )
+    return model
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}×{shape[2]} {'grey' if shape[0] == 1 else 'colour'} pixels"
+
+
+def with_budget(strategy: Strategy, budget: Budget) -> Strategy:
+    """The strategy, ended where the budget says; what the budget leaves open stays."""
+    if budget.steps is not None:
+        strategy = strategy.replace(steps=budget.steps)
+    if budget.seconds is not None:
+        strategy = strategy.replace(seconds=budget.seconds)
+    return strategy
+
+
+def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Tensor:
+    """``count`` new images, uint8 ``(count, c, h, w)``."""
+    images = learner.predict(params, Request("sample", count=count), generator(seed, "samples"))
+    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict[str, float]] | None:
+    """What scores parameters on the query set as a run goes; ``None`` where nothing is held back."""
+    from limner.learners import batch_of
+    from limner.metrics import evaluate
+
+    query = task.query
+    if query is None:
+        return None
+    if task.goal == "classify":
+        return lambda params: classified(learner, params, query)
+    support = batch_of(task.support)
+
+    def judge(params: Params) -> dict[str, float]:
+        finished = learner.finish(params, support, generator(seed, "finish"))
+        samples = sample_bytes(learner, finished, WATCHED, derive(seed, "judge"))
+        return evaluate(samples, query, task.support, seed=seed, bootstraps=0).plain()
+
+    return judge
+
+
+def classified(learner: Learner, params: Params, query: ImageSet) -> dict[str, float]:
+    """Accuracy and cross-entropy (nats) of a classifier on images held back."""
+    if query.labels is None:
+        raise LimnerError(f"{query.name} has no classes; give images in one folder a class, or an array of labels")
+    logits = learner.predict(params, Request("logits", images=query.floats()), generator(0, "classify"))
+    return {
+        "accuracy": float((logits.argmax(1) == query.labels).float().mean()),
+        "cross_entropy": float(torch.nn.functional.cross_entropy(logits, query.labels)),
+    }
+
+
+def carry_out(
+    order: Order,
+    prepared: Prepared,
+    learner: Learner,
+    start: StoredModel | None,
+    directory: Path,
+    memory: Memory,
+    *,
+    resume: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Fit, judge, remember and report; the run, with its directory complete.
+
+    A run that Ctrl-C stopped comes back with ``state == "stopped"``, saved so that it can be resumed.
+    """
+    from limner.engine import fit
+
+    task = prepared.task
+    if not resume:
+        order = _begun(order, prepared, directory, memory)
+    try:
+        run = fit(
+            learner,
+            task,
+            order.strategy,
+            seed=order.seed,
+            start=None if start is None else start.params,
+            judge=judge_of(learner, task, order.seed),
+            directory=directory,
+            listeners=listeners(progress),
+            resume=resume,
+        )
+        run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
+        if start is not None:
+            run.lineage["start"] = start.sha256
+        run.scores = None if run.state == "stopped" else judged(run, task)
+    except BaseException as trouble:
+        memory.fail_run(order.run, f"{type(trouble).__name__}: {trouble}")
+        raise
+    memory.finish_run(order.run, run, run.scores, directory)
+    run.save(directory)
+    if run.state != "stopped":
+        report(run, task, directory)
+    return run
+
+
+def _begun(order: Order, prepared: Prepared, directory: Path, memory: Memory) -> Order:
+    from limner.memory import fingerprint
+
+    task = prepared.task
+    sha256 = memory.add_task(task, fingerprint(task), parent=prepared.images)
+    name = directory.name
+    run = memory.begin_run(sha256, order.learner, order.strategy, order.seed, name, directory=directory)
+    order = replace(order, run=run)
+    directories.begin(directory, order.to_json())
+    return order
+
+
+def listeners(progress: bool) -> tuple[Any, ...]:
+    """What shows a run as it goes, on standard error."""
+    from limner.engine.events import ProgressBar
+
+    return (ProgressBar(),) if progress else ()
+
+
+def judged(run: Run, task: Task) -> Scores | None:
+    """The run's scores on the images held back; ``None``, with a note in the run, where there are none."""
+    from limner.metrics import evaluate
+
+    if task.query is None:
+        run.notes.append("every image was learned from, so none was left to judge on; give --shots to hold some back")
+        return None
+    if task.goal == "classify":
+        return None
+    return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, task.support, seed=run.seed)
+
+
+def report(run: Run, task: Task, directory: Path) -> Path:
+    """Write the page and the model card of a finished run; the page."""
+    from limner.reports import card, page
+
+    card.write(directory, run, run.scores)
+    return page.write_run(directory, run, run.scores, task.support, task.query, run.sample(64, seed=run.seed))
