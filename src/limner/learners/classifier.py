@@ -17,10 +17,11 @@ class _Network(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], classes: int, features: int, width: int) -> None:
         super().__init__()
         self.encoder = Encoder(image_shape, features, width)
+        self.scale = nn.LayerNorm(features)
         self.head = nn.Linear(features, classes)
 
     def embed(self, images: Tensor) -> Tensor:
-        return functional.silu(self.encoder(2 * images - 1))
+        return functional.silu(self.scale(self.encoder(2 * images - 1)))
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.embed(images))  # type: ignore[no-any-return]
@@ -76,7 +77,7 @@ class Classifier:
             )
         method = "embed" if request.what == "features" else None
         with torch.no_grad():
-            return torch.cat([self._net(params, part, method=method) for part in request.images.split(512)])
+            return torch.cat([self._net(params, part, method=method) for part in torch.split(request.images, 512)])
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""

@@ -71,7 +71,7 @@ class Encoder(nn.Module):
         layers: list[nn.Module] = []
         for before, after in pairwise([image_shape[0], *widths]):
             layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
-            if normalised and before != image_shape[0]:
+            if normalised:
                 layers.append(nn.GroupNorm(_groups(after), after))
             layers.append(nn.SiLU())
         layers += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.SiLU()]
