@@ -1,0 +1,102 @@
+"""The whole line: load, look, ask the adviser, fit, judge, remember, report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+from limner.verbs import budget as budgets
+from limner.verbs import directories
+from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
+from limner.verbs.train import typed
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+    from limner.memory import Recommendation
+
+
+def adapt(
+    spec: str,
+    *,
+    shots: int | None = None,
+    goal: str = "generate",
+    start: str = "auto",
+    budget: str | None = None,
+    learner: str | None = None,
+    options: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
+    out: str | Path | None = None,
+    memory: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Learn to make images like those of ``spec``, from ``shots`` of them, by the strategy that the adviser thinks best.
+
+    start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
+    budget   ``60s``, ``2m``, ``500steps``…; ``None`` = as advised
+    learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
+    out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
+    memory   where the memory lies (``None``: in the user's data folder)
+
+    Returns the run: ``run.sample(16)``, ``run.scores``, ``run.lineage["directory"]``. Stopped by Ctrl-C it is saved,
+    with ``run.state == "stopped"``, and :func:`limner.resume` goes on with it.
+    Raises :class:`LimnerError` where something given cannot be used; then nothing was written.
+    """
+    from limner.learners import create, describe, rebuild
+    from limner.memory import Adviser, Memory
+
+    limits = budgets.parse(budget)
+    directory = directories.claim(out, spec, force)
+    prepared = prepare(spec, shots, seed, goal)
+    shape = prepared.task.support.shape
+    with Memory.open(memory) as remembered:
+        given = None if start in ("auto", "scratch") else find_start(start, remembered, shape)
+        if given is not None:
+            kind = given.learner_description["kind"]
+            if learner not in (None, kind):
+                raise LimnerError(f"the start {start} is a {kind}, not a {learner}; leave --learner out or choose another")
+            learner = kind
+        found = Adviser(remembered).recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
+        advice = choose(found, start, learner)
+        strategy = with_budget(advice.strategy, limits).replace(**typed(fields or {}))
+        if given is not None:
+            strategy = strategy.replace(start=start if start.startswith("shipped:") else given.sha256)
+        elif start == "scratch":
+            strategy = strategy.replace(start="scratch")
+        begun = given if given is not None else find_start(strategy.start, remembered, shape)
+        if begun is None:
+            network = create(advice.learner, shape, **advice.options | (options or {}))
+        else:
+            network = rebuild(begun.learner_description)
+            if options and any(network.options.get(name) != value for name, value in options.items()):
+                raise LimnerError(
+                    f"the start {strategy.start} fixes the learner's options ({network.options}); "
+                    "leave --option out, or add --start scratch"
+                )
+        order = Order(
+            verb="adapt",
+            goal=goal,
+            spec=spec,
+            shots=shots,
+            seed=seed,
+            learner=describe(network),
+            strategy=strategy,
+            memory=memory,
+            advice=(advice.reason,),
+        )
+        return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
+
+
+def choose(found: list[Recommendation], start: str, learner: str | None) -> Recommendation:
+    """The best advice for what was asked: from ``scratch`` the best that begins there, else the best from a start.
+
+    Raises :class:`LimnerError` where there is none.
+    """
+    if not found:
+        raise LimnerError(f"there is no advice for the learner {learner!r}; use limner train for a strategy of your own")
+    if start == "auto":
+        return found[0]
+    alike = [advice for advice in found if (advice.strategy.start == "scratch") == (start == "scratch")]
+    return (alike or found)[0]

@@ -1,0 +1,100 @@
+"""Scoring samples against real images that were not learned from."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner.errors import LimnerError
+from limner.seeds import derive
+from limner.types import Scores
+from limner.verbs.directories import request_of, wrote
+from limner.verbs.line import prepare
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limner.tasks import ImageSet
+
+
+def evaluate(
+    made: str,
+    real: str,
+    *,
+    count: int = 200,
+    extractor: str | None = None,
+    memory: str | None = None,
+    seed: int = 0,
+) -> Scores:
+    """Score ``made`` against the images of the data spec ``real``.
+
+    made       a run directory, a run or model of the memory (``count`` samples are drawn), or images by a data spec
+    extractor  ``glyph-net``, ``efficientnet-lite0`` or ``pixels``; ``None`` = what fits the images
+
+    Real images that the run learned from are left out, so that a copier gains nothing; the scores' notes say how many.
+    Raises :class:`LimnerError` where either side cannot be had, or nothing real is left.
+    """
+    from limner import metrics
+    from limner.tasks import load
+
+    notes: list[str] = []
+    support: ImageSet | None = None
+    if is_images(made):
+        judged = load(made)
+        samples, shape = judged.images, judged.shape
+    else:
+        from limner.verbs.load import load as load_run
+
+        run = load_run(made, memory=memory)
+        samples, shape = run.sample(count, seed=derive(seed, "scores")), run.learner.image_shape
+        support, note = learned_from(made)
+        notes += [note] if note else []
+    query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
+    if support is not None:
+        query, left_out = without(query, support)
+        if left_out:
+            notes.append(f"{left_out} of the real images were learned from and are left out")
+    if not len(query):
+        raise LimnerError(f"every image of {real} was learned from by {made}; give images that it has not seen")
+    scores = metrics.evaluate(samples, query, support, extractor=extractor, seed=seed)
+    return replace(scores, notes=(*notes, *scores.notes))
+
+
+def is_images(text: str) -> bool:
+    """Whether ``text`` is a data spec rather than a run: it names a kind of data, or a folder or file that is no run.
+
+    >>> is_images("digits,size=16"), is_images("shipped:glyphs-vae"), is_images("3f2a90")
+    (True, False, False)
+    """
+    kind, colon, _ = text.split(",")[0].partition(":")
+    if kind in ("glyphs", "digits", "photos") or (colon and kind in ("folder", "zip", "npz", "idx", "hf")):
+        return True
+    path = Path(text.split(",")[0])
+    return path.exists() and not (path / "run.json").exists()
+
+
+def learned_from(run: str) -> tuple[ImageSet | None, str]:
+    """The images that the run in the directory ``run`` learned from, or ``None`` and why they cannot be had."""
+    path = Path(run)
+    if not wrote(path):
+        return None, "what it learned from is not known here, so copying was not measured"
+    asked = request_of(path)
+    try:
+        return prepare(asked["spec"], asked["shots"], asked["seed"], asked["goal"]).task.support, ""
+    except LimnerError as gone:
+        return None, f"what it learned from cannot be loaded, so copying was not measured ({gone})"
+
+
+def without(images: ImageSet, known: ImageSet) -> tuple[ImageSet, int]:
+    """``images`` less those that are, byte for byte, in ``known``; and how many those were."""
+    import torch
+
+    seen = {bytes_of(image) for image in known.images}
+    keep = torch.tensor([bytes_of(image) not in seen for image in images.images], dtype=torch.bool)
+    return images.select(torch.nonzero(keep).flatten()), int((~keep).sum())
+
+
+def bytes_of(image: Tensor) -> bytes:
+    """An image's bytes."""
+    return image.contiguous().numpy().tobytes()

@@ -1,0 +1,89 @@
+"""Training with a strategy by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.verbs import budget as budgets
+from limner.verbs import directories
+from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+
+
+def train(
+    learner: str,
+    spec: str,
+    *,
+    shots: int | None = None,
+    start: str = "scratch",
+    budget: str | None = None,
+    options: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
+    out: str | Path | None = None,
+    memory: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> Run:
+    """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
+
+    ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); ``start`` is ``scratch`` or
+    a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
+    """
+    from limner.learners import create, describe, rebuild
+    from limner.memory import Memory
+
+    strategy = with_budget(Strategy(start=start).replace(**typed(fields or {})), budgets.parse(budget))
+    goal = "classify" if learner == "classifier" else "generate"
+    directory = directories.claim(out, f"{learner}-{spec}", force)
+    prepared = prepare(spec, shots, seed, goal)
+    shape = prepared.task.support.shape
+    with Memory.open(memory) as remembered:
+        begun = find_start(strategy.start, remembered, shape)
+        if begun is None:
+            if goal == "classify":
+                options = {"classes": max(2, len(prepared.images.class_names))} | (options or {})
+            network = create(learner, shape, **(options or {}))
+        else:
+            network = rebuild(begun.learner_description)
+            if network.kind != learner:
+                raise LimnerError(f"the start {start} is a {network.kind}, not a {learner}; train that, or choose another")
+        order = Order(
+            verb="train",
+            goal=goal,
+            spec=spec,
+            shots=shots,
+            seed=seed,
+            learner=describe(network),
+            strategy=strategy,
+            memory=memory,
+        )
+        return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
+
+
+def typed(fields: dict[str, Any]) -> dict[str, Any]:
+    """The strategy's fields with the types that it has: ``augmentation`` and ``frozen`` are names with + between.
+
+    Raises :class:`LimnerError` for a value of another type than the field's.
+
+    >>> typed({"augmentation": "shift+noise", "clip": 1})
+    {'augmentation': ('shift', 'noise'), 'clip': 1}
+    """
+    plain = Strategy().to_json()
+    made: dict[str, Any] = {}
+    for name, value in fields.items():
+        right = plain.get(name)
+        if isinstance(right, list):
+            value = tuple(part for part in value.split("+") if part) if isinstance(value, str) else tuple(value)
+        numbers = isinstance(right, (int, float)) and isinstance(value, (int, float)) and not isinstance(value, bool)
+        whole = not isinstance(right, int) or isinstance(value, int)
+        if name in plain and not isinstance(right, list) and not (numbers and whole) and type(value) is not type(right):
+            kind = {int: "a whole number", float: "a number", str: "a word", dict: "a JSON object"}[type(right)]
+            raise LimnerError(f"the strategy's {name} is {value!r}; right would be {kind}, such as {right!r}")
+        made[name] = value
+    return made
