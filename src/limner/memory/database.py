@@ -103,6 +103,7 @@ class Database:
         def on_connect(connection: sqlite3.Connection, _record: object) -> None:
             connection.isolation_level = None  # SQLAlchemy's begin event below opens each transaction instead
             connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA secure_delete = ON")  # what is forgotten is overwritten, too
             _use_wal(connection)
 
         @event.listens_for(engine, "begin")
@@ -170,6 +171,12 @@ class Database:
             found = self.revision(connection)
             if found != REVISION:
                 upgrade(connection, found, self.location.label)
+
+    def settle(self) -> None:
+        """Move the write-ahead log into the database and empty it, where no reader is in the way."""
+        if self.is_sqlite:
+            with self.told(), self._engine.connect() as connection:
+                connection.connection.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
 
     def close(self) -> None:
         """Close all connections."""

@@ -49,7 +49,7 @@ class Gathering:
 
 
 def _key(row: Table) -> tuple[str, ...]:
-    return (row.__tablename__, *(str(getattr(row, column.key)) for column in inspect(type(row)).primary_key))
+    return (row.__tablename__, *(str(part) for part in inspect(type(row)).primary_key_from_instance(row)))
 
 
 def named(session: Session, reference: str) -> list[Table]:
@@ -191,3 +191,4 @@ def _remove_files(database: Database, artifacts: Artifacts, models: list[str]) -
         for sha256 in models:
             if session.get(ModelRow, sha256) is None:
                 artifacts.remove(sha256)
+    database.settle()

@@ -349,7 +349,7 @@ class Memory:
             return lookup.show(session, reference)
 
     def verify(self) -> Sentences:
-        """A sentence for each thing that is wrong: artifacts damaged, missing, or of no model. Empty where all is well."""
+        """A sentence for each thing that is wrong: artifacts damaged, missing, or of no model. Empty = all well."""
         with self.database.reading() as session:
             return archive.verify(session, self.database, self.artifacts)
 

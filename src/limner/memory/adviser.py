@@ -1,0 +1,360 @@
+"""The adviser: proposes strategies for a task from what the memory knows, says why, and is told what came of it."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlalchemy import select
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.memory import lookup
+from limner.memory.fingerprints import Fingerprint, fingerprint
+from limner.memory.portfolio import entries, goals_of
+from limner.memory.schema import (
+    EvaluationRow,
+    FingerprintRow,
+    ImageSetRow,
+    LearnerRow,
+    RecommendationRow,
+    RunRow,
+    StrategyRow,
+    TaskRow,
+    content_id,
+)
+from limner.memory.shipped import shipped_starts
+from limner.memory.store import Memory, add_learner, add_strategy
+from limner.tasks.task import Task
+
+META_LABEL = {"generate": "kernel_distance", "classify": "accuracy"}
+"""The score by which the adviser judges, for each goal."""
+
+HIGHER_IS_BETTER = {"accuracy"}
+
+REACH = 0.6
+"""The fingerprint distance at which a past task counts e⁻¹ of what the same task would."""
+
+UNRELATED = 0.05
+"""A past task that is less similar than this counts nothing: unrelated experience harms more than it helps."""
+
+PRIOR = 0.5
+"""How much the order of the portfolio weighs, against 1 for the experience of one identical task."""
+
+BUDGET_FIELDS = ("steps", "seconds", "evaluate_every")
+"""What does not make two strategies different ones: how long, and how often judged."""
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """One thing to try on a task.
+
+    learner   kind of learner; ``options`` its keyword arguments
+    strategy  how it should learn
+    reason    why, in one sentence
+    expected  the score to expect (kernel distance for generation), from runs on similar tasks only; else ``None``
+    source    ``neighbour`` (it worked on similar tasks), ``default``, or ``portfolio`` (the fixed list)
+    id        under which the memory keeps it; ``rank`` its place, from 1
+    evidence  ids of the tasks, runs and models that it rests on
+    """
+
+    learner: str
+    options: dict[str, Any]
+    strategy: Strategy
+    reason: str
+    expected: float | None
+    source: str
+    id: str = ""
+    rank: int = 0
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run in the past: what was tried on which task, and its score."""
+
+    run: str
+    task: str
+    task_name: str
+    similarity: float
+    learner: dict[str, Any]
+    strategy: Strategy
+    score: float
+    extractor: str
+
+    @property
+    def configuration(self) -> str:
+        """What it shares with other trials of the same thing."""
+        return configuration(self.learner, self.strategy)
+
+
+@dataclass
+class Candidate:
+    """Something to propose, with what speaks for it."""
+
+    learner: dict[str, Any]
+    strategy: Strategy
+    prior: float
+    source: str
+    reason: str
+    evidence: tuple[str, ...] = ()
+    trials: list[Trial] = field(default_factory=list)
+    value: float = 0.0
+
+
+def configuration(learner: dict[str, Any], strategy: Strategy) -> str:
+    """An id of a learner with a strategy, whatever its budget.
+
+    >>> vae = {"kind": "vae", "image_shape": [1, 28, 28], "options": {}}
+    >>> configuration(vae, Strategy(steps=10)) == configuration(vae, Strategy(steps=20))
+    True
+    """
+    kept = {name: value for name, value in strategy.to_json().items() if name not in BUDGET_FIELDS}
+    return content_id([learner, kept])
+
+
+class Adviser:
+    """Recommends strategies from a memory: what worked on similar tasks, the default, and a fixed portfolio.
+
+    On each similar task in the memory, a strategy's worth is the share of the other strategies tried there that it
+    beat. Its value for the new task is the mean of that worth, weighted by each task's similarity, drawn towards the
+    portfolio's order: v = (Σ s·w + P·p) / (Σ s + P), with s the similarities exp(−(distance/REACH)²), w the worths,
+    p the prior worth (the default's is one half) and P = PRIOR. So unrelated experience leaves the default first.
+    """
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory = memory
+
+    def recommend(
+        self,
+        task: Task,
+        budget_seconds: float | None = None,
+        learner: str | None = None,
+        extractor: str | None = "auto",
+    ) -> list[Recommendation]:
+        """What to try on the task, best first; the default is always among them. All are kept in the memory.
+
+        budget_seconds  strategies are cut to end within it, by the seconds that a step took here before, if known
+        learner         only this kind of learner
+        extractor       whose features the fingerprint uses (see :func:`limner.memory.fingerprint`)
+
+        The same memory gives the same list. Raises :class:`LimnerError` where no learner serves the task's goal.
+        """
+        if not entries(task.goal, learner):
+            fits = f"it serves: {', '.join(goals_of(learner))}" if learner and goals_of(learner) else "choose another"
+            raise LimnerError(f"there is no way yet to {task.goal} with the learner {learner or 'of any kind'}; {fits}")
+        described = fingerprint(task, extractor)
+        self.memory.add_task(task, described)
+        trials = self._trials(task, described, learner)
+        candidates = self._portfolio(task, learner)
+        known = {configuration(item.learner, item.strategy): item for item in candidates}
+        for trial in sorted(trials, key=lambda trial: (-trial.similarity, trial.score, trial.run)):
+            item = known.get(trial.configuration)
+            if item is None:
+                item = Candidate(trial.learner, trial.strategy, 0.4, "neighbour", "")
+                known[trial.configuration] = item
+            item.trials.append(trial)
+        worths = _worths(trials, task.goal in META_LABEL and META_LABEL[task.goal] in HIGHER_IS_BETTER)
+        for item in known.values():
+            _judge(item, worths, META_LABEL[task.goal].replace("_", " "))
+        ranked = sorted(known.items(), key=lambda pair: (-pair[1].value, -pair[1].prior, pair[0]))
+        paces = self._seconds_a_step()
+        advice = [_advice(item, rank, budget_seconds, paces) for rank, (_, item) in enumerate(ranked, start=1)]
+        self._keep(task, [item for _, item in ranked], advice)
+        return advice
+
+    def observe(self, recommendation_id: str, run_id: str) -> None:
+        """Tell what came of a recommendation: the run that tried it."""
+        with self.memory.database.writing() as session:
+            said = lookup.find(session, recommendation_id, RecommendationRow)
+            assert isinstance(said, RecommendationRow)
+            said.outcome_run = lookup.find_run(session, run_id).id
+
+    def _portfolio(self, task: Task, learner: str | None) -> list[Candidate]:
+        """The fixed list with the starts that fit filled in; its first entry is the default."""
+        from limner.learners import create, describe
+
+        shape = task.support.shape
+        found: list[Candidate] = []
+        for entry in entries(task.goal, learner):
+            if not entry.adapted:
+                described = describe(create(entry.learner, shape))
+                found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why))
+                continue
+            for reference, description, name, family in self._starts(entry.learner, shape):
+                same = _same_source(family, task.source)
+                words = f"the start {name} was meta-learned for {_shape_words(shape)}"
+                words += " on the same source as these images" if same else " as these are"
+                evidence = () if reference.startswith("shipped:") else (reference,)
+                strategy = entry.strategy.replace(start=reference)
+                found.append(Candidate(description, strategy, 0.0, "portfolio", f"{words}, and {entry.why}", evidence))
+        for place, item in enumerate(found):
+            item.prior = 0.5 - 0.01 * place
+        found[0].source = "default"
+        return found
+
+    def _starts(self, kind: str, shape: tuple[int, int, int]) -> Iterable[tuple[str, dict[str, Any], str, Any]]:
+        """Reference, learner, name and family of every start that fits: the memory's, newest first, then shipped."""
+        for model in self.memory.models(kind=kind, image_shape=shape, role="start"):
+            name = model.metadata["name"] or model.sha256[:12]
+            yield model.sha256, model.learner_description, name, model.metadata["family"]
+        for model in shipped_starts():
+            description = model.learner_description
+            if description["kind"] == kind and tuple(description["image_shape"]) == shape:
+                yield model.metadata["reference"], description, model.metadata["name"], model.metadata.get("family")
+
+    def _trials(self, task: Task, described: Fingerprint, learner: str | None) -> list[Trial]:
+        """All runs on similar tasks of the same goal and image shape that were scored."""
+        metric = META_LABEL[task.goal]
+        query = (
+            select(RunRow, TaskRow, LearnerRow, StrategyRow, EvaluationRow, FingerprintRow)
+            .join(TaskRow, TaskRow.sha256 == RunRow.task_sha256)
+            .join(ImageSetRow, ImageSetRow.sha256 == TaskRow.support_sha256)
+            .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
+            .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
+            .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
+            .join(FingerprintRow, FingerprintRow.task_sha256 == TaskRow.sha256)
+            .where(
+                TaskRow.goal == task.goal, EvaluationRow.metric == metric, FingerprintRow.features == described.features
+            )
+            .where(RunRow.state.in_(("finished", "stopped")))
+            .order_by(RunRow.id)
+        )
+        found: list[Trial] = []
+        similarities: dict[str, float] = {}
+        with self.memory.database.reading() as session:
+            for run, past, what, how, score, marks in session.execute(query):
+                if tuple(what.image_shape) != task.support.shape or learner not in (None, what.kind):
+                    continue
+                if past.sha256 not in similarities:
+                    distance = described.distance(Fingerprint.from_json(marks.content))
+                    similarities[past.sha256] = math.exp(-((distance / REACH) ** 2))
+                strategy = Strategy.from_json(how.content)
+                if run.start_sha256 is not None:  # it may have been named otherwise then
+                    strategy = strategy.replace(start=run.start_sha256)
+                if similarities[past.sha256] >= UNRELATED and self._can_start(strategy):
+                    found.append(
+                        Trial(
+                            run.id, past.sha256, past.name, similarities[past.sha256], what.describe(), strategy,
+                            score.value, score.extractor,
+                        )
+                    )  # fmt: skip
+        return found
+
+    def _can_start(self, strategy: Strategy) -> bool:
+        """Whether the strategy's start is still there to begin from."""
+        if strategy.start == "scratch":
+            return True
+        if strategy.start.startswith("shipped:"):
+            return strategy.start in {model.metadata["reference"] for model in shipped_starts()}
+        with self.memory.database.reading() as session:
+            try:
+                lookup.find_model(session, strategy.start)
+            except LimnerError:
+                return False
+        return True
+
+    def _seconds_a_step(self) -> dict[str, float]:
+        """Median seconds a step of each learner, from runs made here (not imported)."""
+        with self.memory.database.reading() as session:
+            rows = session.execute(
+                select(LearnerRow, RunRow.seconds, RunRow.steps)
+                .join(RunRow, RunRow.learner_sha256 == LearnerRow.sha256)
+                .where(RunRow.steps > 0, RunRow.seconds > 0, RunRow.imported.is_(None))
+            )
+            paces: dict[str, list[float]] = {}
+            for what, seconds, steps in rows:
+                paces.setdefault(content_id(what.describe()), []).append(seconds / steps)
+        return {key: sorted(values)[len(values) // 2] for key, values in paces.items()}
+
+    def _keep(self, task: Task, items: list[Candidate], advice: list[Recommendation]) -> None:
+        with self.memory.database.writing() as session:
+            for item, said in zip(items, advice, strict=True):
+                session.add(
+                    RecommendationRow(
+                        id=said.id, task_sha256=task.sha256, learner_sha256=add_learner(session, item.learner),
+                        strategy_sha256=add_strategy(session, said.strategy), rank=said.rank, source=said.source,
+                        reason=said.reason, expected=said.expected, evidence=list(said.evidence),
+                    )
+                )  # fmt: skip
+
+
+def _worths(trials: list[Trial], higher_is_better: bool) -> dict[tuple[str, str], tuple[float, int, float]]:
+    """For each configuration and task: the share of the task's other configurations that it beats (ties half), how
+    many others there are, and its mean score. Only scores on the same features are compared.
+    """
+    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
+    for trial in trials:
+        scores.setdefault((trial.task, trial.extractor), {}).setdefault(trial.configuration, []).append(trial.score)
+    found: dict[tuple[str, str], tuple[float, int, float]] = {}
+    for (task, _), tried in scores.items():
+        means = {name: math.fsum(values) / len(values) for name, values in tried.items()}
+        for name, mine in means.items():
+            others = [mean for other, mean in means.items() if other != name]
+            beaten = sum(0.5 if mean == mine else float((mine > mean) == higher_is_better) for mean in others)
+            entry = (beaten / len(others) if others else 0.5, len(others), mine)
+            if (name, task) not in found or entry[1] > found[name, task][1]:
+                found[name, task] = entry
+    return found
+
+
+def _judge(item: Candidate, worths: dict[tuple[str, str], tuple[float, int, float]], metric: str) -> None:
+    """Give the candidate its value and, where experience speaks for it, the reason and its evidence."""
+    name = configuration(item.learner, item.strategy)
+    tasks = {trial.task: trial for trial in reversed(item.trials)}
+    weight = math.fsum(trial.similarity for trial in tasks.values())
+    gain = math.fsum(trial.similarity * worths[name, task][0] for task, trial in tasks.items())
+    item.value = (gain + PRIOR * item.prior) / (weight + PRIOR)
+    if not tasks:
+        return
+    nearest = item.trials[0]
+    worth, others, score = worths[name, nearest.task]
+    item.evidence = tuple(dict.fromkeys((*item.evidence, *(part for t in item.trials for part in (t.task, t.run)))))
+    beaten = f"better than {round(worth * others)} of {others} other{'s' if others > 1 else ''} tried there"
+    told = (
+        f"on {nearest.task_name} (similarity {nearest.similarity:.2f}) it reached a {metric} of {score:.3g}"
+        f"{f', {beaten}' if others else ', alone there'}"
+    )
+    if len(tasks) > 1:
+        told += f", and it was tried on {len(tasks) - 1} more similar task{'s' if len(tasks) > 2 else ''}"
+    if item.source == "neighbour" or worth > 0.5:
+        if item.source != "default":
+            item.source = "neighbour"
+        item.reason = told
+    else:
+        item.reason = f"{item.reason}; {told}"
+
+
+def _advice(item: Candidate, rank: int, budget: float | None, paces: dict[str, float]) -> Recommendation:
+    strategy, reason = item.strategy, item.reason
+    if item.source == "default":
+        reason = f"the default: {reason}"
+    if budget is not None:
+        pace = paces.get(content_id(item.learner))
+        strategy = strategy.replace(seconds=float(budget))
+        if pace is not None:
+            steps = max(1, min(strategy.steps, int(budget / pace)))
+            if steps < strategy.steps:
+                reason += f"; cut to {steps} steps, for a step took {pace:.2g} s here"
+            strategy = strategy.replace(steps=steps)
+    near = [trial for trial in item.trials if trial.extractor == item.trials[0].extractor]
+    weight = math.fsum(trial.similarity for trial in near)
+    expected = math.fsum(trial.similarity * trial.score for trial in near) / weight if near else None
+    made = Recommendation(
+        learner=item.learner["kind"], options=dict(item.learner["options"]), strategy=strategy,
+        reason=reason[0].upper() + reason[1:] + ".", expected=expected, source=item.source, evidence=item.evidence,
+    )  # fmt: skip
+    return replace(made, id=secrets.token_hex(6), rank=rank)
+
+
+def _same_source(family: Any, source: str) -> bool:
+    spec = str((family or {}).get("spec", "")).split(",")[0]
+    return bool(spec) and spec == source.split(",")[0]
+
+
+def _shape_words(shape: tuple[int, int, int]) -> str:
+    channels, height, width = shape
+    return f"{height}×{width} {'grey' if channels == 1 else 'colour'} images"

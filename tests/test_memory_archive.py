@@ -1,0 +1,388 @@
+"""Schema and migrations agree; damage is noticed; exports travel; forgetting leaves nothing behind."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine, inspect, text
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.memory import Memory
+from limner.memory.artifacts import decode, encode
+from limner.memory.database import upgrade
+from limner.memory.schema import REVISION, TABLES, Table
+from limner.tasks.image_set import ImageSet
+from limner.tasks.task import Task
+from limner.types import Cost, CurvePoint, Score, Scores
+
+VAE = {"kind": "vae", "image_shape": [1, 16, 16], "options": {}}
+
+
+def images(seed: int, name: str) -> ImageSet:
+    made = torch.randint(0, 256, (5, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return ImageSet(made, name)
+
+
+def tell(memory: Memory, name: str, seed: int, start: str = "scratch", value: float | None = None) -> tuple[str, str]:
+    """A finished run on a task of its own; the ids of run and model."""
+    task = Task("generate", name, images(2 * seed, name), images(2 * seed + 1, name), seed, name)
+    run = memory.begin_run(memory.add_task(task), VAE, Strategy(start=start, steps=seed + 1), seed, f"run of {name}")
+    made = SimpleNamespace(
+        params={"net.a": torch.full((4,), float(seed) if value is None else value)}, best=None, state="finished",
+        notes=[], curve=[CurvePoint(1, 0.1, {"loss": 1.0})], cost=Cost(1.0, 10, 1), lineage={},
+    )  # fmt: skip
+    model = memory.finish_run(run, made, Scores({"kernel_distance": Score(0.1)}, "pixels", 9, 5, 5))
+    assert model is not None
+    return run, model
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Any:
+    with Memory.open(tmp_path / "memory") as opened:
+        yield opened
+
+
+def counts(memory: Memory) -> dict[str, int]:
+    with memory.database.reading() as session:
+        found = {
+            t.__tablename__: session.execute(text(f"SELECT count(*) FROM {t.__tablename__}")).scalar() for t in TABLES
+        }
+    return {name: count for name, count in found.items() if count}
+
+
+# schema
+
+
+def test_migrations_make_the_schema(tmp_path: Path) -> None:
+    engine = create_engine(f"sqlite:///{tmp_path}/migrated.db")
+    with engine.begin() as connection:
+        upgrade(connection, None, "here")
+        assert connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == REVISION
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, Table.metadata) == []
+        migrated = [_structure(connection, table.__tablename__) for table in TABLES]
+    made = create_engine(f"sqlite:///{tmp_path}/made.db")
+    Table.metadata.create_all(made)
+    with made.connect() as connection:
+        assert [_structure(connection, table.__tablename__) for table in TABLES] == migrated
+
+
+def _structure(connection: Any, table: str) -> Any:
+    found = inspect(connection)
+    columns = [(c["name"], str(c["type"]), c["nullable"], c["default"]) for c in found.get_columns(table)]
+    indexes = sorted((i["name"], i["column_names"]) for i in found.get_indexes(table))
+    keys = sorted((k["name"], k["constrained_columns"], k["referred_table"]) for k in found.get_foreign_keys(table))
+    return table, columns, indexes, keys, found.get_pk_constraint(table)
+
+
+def test_a_memory_made_by_a_newer_version_is_refused_untouched(tmp_path: Path) -> None:
+    with Memory.open(tmp_path) as memory:
+        tell(memory, "dots", 0)
+        memory.database.close()
+    connection = sqlite3.connect(tmp_path / "memory.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    with pytest.raises(LimnerError, match=r"made by a newer version of Limner \(schema 9999.*upgrade Limner"):
+        Memory.open(tmp_path)
+    assert connection.execute("SELECT count(*) FROM runs").fetchone() == (1,)
+    connection.close()
+
+
+def test_what_is_not_a_memory_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.db").write_text("this is not a database, and long enough to be read as one" * 20)
+    with pytest.raises(LimnerError, match="is not a memory of Limner"):
+        Memory.open(tmp_path / "text.db")
+    other = sqlite3.connect(tmp_path / "other.db")
+    other.execute("CREATE TABLE cats (name TEXT)")
+    other.commit()
+    other.close()
+    with pytest.raises(LimnerError, match="is a database, but not a memory of Limner"):
+        Memory.open(tmp_path / "other.db")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LimnerError, match="cannot be made there"):
+        Memory.open(tmp_path / "file" / "below")
+
+
+# damage
+
+
+def test_verify_tells_of_every_damage(memory: Memory) -> None:
+    models = [tell(memory, f"dots {seed}", seed)[1] for seed in range(3)]
+    assert memory.verify() == []
+    damaged, missing = memory.artifacts.path(models[0]), memory.artifacts.path(models[1])
+    data = bytearray(damaged.read_bytes())
+    data[-1] ^= 1
+    damaged.write_bytes(data)
+    missing.unlink()
+    orphan = memory.artifacts.put(b"nobody's")
+    assert len(memory.verify()) == 2  # the orphan is young: another process may be about to tell of it
+    for path in (memory.artifacts.path(orphan), memory.artifacts.path(orphan).with_name(".writing-x")):
+        path.touch()
+        os.utime(path, (time.time() - 3600, time.time() - 3600))
+    problems = "\n".join(memory.verify())
+    assert len(problems.splitlines()) == 4
+    assert f"model {models[0][:12]} is damaged" in problems
+    assert f"model {models[1][:12]} is missing" in problems
+    assert f"{orphan}.safetensors belongs to no model" in problems
+    assert "left by an interrupted write" in problems
+    with pytest.raises(LimnerError, match="is damaged: its content has changed"):
+        memory.get_model(models[0])
+    with pytest.raises(LimnerError, match="is missing"):
+        memory.get_model(models[1])
+    tell(memory, "dots again", 7, value=0.0)  # the same model made anew heals the file
+    assert torch.equal(memory.get_model(models[0]).params["net.a"], torch.zeros(4))
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    from safetensors.torch import save
+
+    whole = encode({"a": torch.ones(2)}, VAE, "model")
+    assert decode(whole).learner_description == VAE
+    for wrong in (b"", b"text", whole[:-3], save({"a": torch.ones(1)}), save({"a": torch.ones(1)}, {"limner": "[]"})):
+        with pytest.raises(LimnerError, match="is not a model of Limner"):
+            decode(wrong)
+
+
+def test_a_full_disk_loses_nothing(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = tell(memory, "dots", 0)
+    before = counts(memory), memory.artifacts.all()
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(LimnerError, match=r"No space left on device.*nothing was changed"):
+            memory.put_model({"net.b": torch.ones(3)}, VAE)
+    assert (counts(memory), memory.artifacts.all()) == before
+    assert not list(memory.artifacts.folder.glob("*/.writing-*"))
+    with memory.database.reading() as session:
+        pages = session.execute(text("PRAGMA page_count")).scalar()
+    with memory.database.reading() as session:
+        session.execute(text(f"PRAGMA max_page_count = {pages}"))  # SQLite now answers as on a full disk
+    with pytest.raises(LimnerError, match="disk is full; free space"):
+        memory.fail_run(run, "x" * 100_000)
+    assert memory.show(run)["reason"] == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
+def test_a_disk_that_refuses_is_told_in_a_sentence(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch\nfrom limner.memory import Memory\nfrom limner.errors import LimnerError\n"
+        "import resource\nmemory = Memory.open(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
+        "learner = {'kind': 'vae', 'image_shape': [1, 1, 1], 'options': {}}\n"
+        "try:\n    memory.put_model({'net.a': torch.ones(100_000)}, learner)\n"
+        "except LimnerError as told:\n    print(told)\n"
+        "print(memory.list('models'), memory.verify())\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert "cannot take 400," in told.stdout
+    assert told.stdout.endswith("[] []\n")
+    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY  # the limit was the child's alone
+
+
+# export and import
+
+
+def test_an_export_makes_the_same_memory_elsewhere(memory: Memory, tmp_path: Path) -> None:
+    start = memory.put_model({"net.s": torch.ones(2)}, VAE, role="start", name="first start")
+    run, model = tell(memory, "dots", 1, start="first start")
+    running = memory.begin_run(memory.list("tasks")[0]["sha256"], VAE, Strategy(), 5)
+    told = memory.export(tmp_path / "all.zip")
+    assert told == counts(memory)
+    with pytest.raises(LimnerError, match=r"all.zip exists already"):
+        memory.export(tmp_path / "all.zip")
+    with zipfile.ZipFile(tmp_path / "all.zip") as file:
+        assert {Path(name).suffix for name in file.namelist()} == {".json", ".safetensors"}
+        record = next(row for row in json.loads(file.read("memory.json"))["tables"]["runs"] if row["id"] == running)
+        assert record["host"] is record["process"] is record["directory"] is None
+    with Memory.open(tmp_path / "other") as other:
+        assert other.import_(tmp_path / "all.zip") == told
+        assert other.import_(tmp_path / "all.zip") == {}
+        assert counts(other) == counts(memory)
+        assert other.verify() == []
+        theirs, ours = other.show(run), memory.show(run)
+        assert theirs.pop("imported")["from"] == "all.zip"
+        assert ours.pop("imported") is None
+        assert theirs == ours
+        assert other.get_model(model).metadata["parent"] == start
+        assert other.show(running)["state"] == "killed"
+        memory.finish_run(running, SimpleNamespace(
+            params={}, best=None, state="finished", notes=[], curve=[], cost=Cost(2.0, 3, 1), lineage={}), None
+        )  # fmt: skip
+        memory.export(tmp_path / "later.zip")
+        assert other.import_(tmp_path / "later.zip") == {"runs": 1, "curves": 1}
+        assert other.show(running)["state"] == "finished"
+
+
+def test_memories_merge(memory: Memory, tmp_path: Path) -> None:
+    tell(memory, "dots", 1)
+    with Memory.open(tmp_path / "other") as other:
+        tell(other, "dots", 1)
+        tell(other, "lines", 2)
+        other.export(tmp_path / "other.zip")
+    new = memory.import_(tmp_path / "other.zip")
+    assert (new["runs"], new["tasks"], new["models"]) == (2, 1, 1)  # the task and model of the dots were there
+    assert len(memory.runs()) == 3
+    assert memory.verify() == []
+
+
+def test_a_part_is_exported_with_what_it_rests_on(memory: Memory, tmp_path: Path) -> None:
+    memory.put_model({"net.s": torch.ones(2)}, VAE, role="start", name="first start")
+    run, _ = tell(memory, "dots", 1, start="first start")
+    tell(memory, "lines", 2)
+    told = memory.export(tmp_path / "part.zip", run)
+    assert told == {"image_sets": 2, "tasks": 1, "learners": 1, "strategies": 1, "models": 2, "runs": 1, "curves": 1,
+                    "evaluations": 1}  # fmt: skip
+    with Memory.open(tmp_path / "other") as other:
+        other.import_(tmp_path / "part.zip")
+        assert other.verify() == []
+        assert other.show(run)["scores"] == memory.show(run)["scores"]
+    with pytest.raises(LimnerError, match="has no thing 'squares'"):
+        memory.export(tmp_path / "none.zip", "squares")
+    assert not (tmp_path / "none.zip").exists()
+
+
+def _rewrite(path: Path, change: Any) -> None:
+    with zipfile.ZipFile(path) as file:
+        entries = {name: file.read(name) for name in file.namelist()}
+    change(entries)
+    with zipfile.ZipFile(path, "w") as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+
+
+def _edit(change: Any) -> Any:
+    def edit(entries: dict[str, bytes]) -> None:
+        content = json.loads(entries["memory.json"])
+        change(content)
+        entries["memory.json"] = json.dumps(content).encode()
+
+    return edit
+
+
+def _lose_artifact(entries: dict[str, bytes]) -> None:
+    del entries[next(name for name in entries if name.startswith("artifacts/"))]
+
+
+def _bend_artifact(entries: dict[str, bytes]) -> None:
+    name = next(name for name in entries if name.startswith("artifacts/"))
+    entries[name] = entries[name][:-1] + b"!"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (_lose_artifact, "not a whole export"),
+        (_bend_artifact, "is damaged; nothing was imported"),
+        (_edit(lambda content: content.update(schema="9999")), "newer version"),
+        (_edit(lambda content: content.update(format="cats")), "not a whole export"),
+        (_edit(lambda content: content["tables"].update(cats=[{"a": 1}])), "not a whole export"),
+        (_edit(lambda content: content["tables"]["runs"][0].pop("seed")), "not a whole export"),
+        (_edit(lambda content: content["tables"].update(tasks=[])), "refers to things that it does not hold"),
+        (
+            _edit(lambda content: content["tables"]["runs"][0].update(seed=None)),
+            "refers to things that it does not hold",
+        ),
+        (lambda entries: entries.pop("memory.json"), "not a whole export"),
+    ],
+)
+def test_a_damaged_export_changes_nothing(tmp_path: Path, change: Any, sentence: str) -> None:
+    with Memory.open(tmp_path / "one") as one:
+        tell(one, "dots", 1)
+        one.export(tmp_path / "one.zip")
+    _rewrite(tmp_path / "one.zip", change)
+    with Memory.open(tmp_path / "two") as two:
+        tell(two, "lines", 2)
+        before = counts(two), two.artifacts.all()
+        with pytest.raises(LimnerError, match=sentence):
+            two.import_(tmp_path / "one.zip")
+        assert (counts(two), two.artifacts.all()) == before
+
+
+def test_a_cut_export_is_refused(memory: Memory, tmp_path: Path) -> None:
+    tell(memory, "dots", 1)
+    memory.export(tmp_path / "whole.zip")
+    data = (tmp_path / "whole.zip").read_bytes()
+    for cut in (b"", data[: len(data) // 2], b"text"):
+        (tmp_path / "cut.zip").write_bytes(cut)
+        with pytest.raises(LimnerError, match="not a whole export"):
+            memory.import_(tmp_path / "cut.zip")
+    with pytest.raises(LimnerError, match="there is no file"):
+        memory.import_(tmp_path / "none.zip")
+
+
+# forgetting
+
+
+def test_forgetting_an_image_set_removes_all_that_came_of_it(memory: Memory) -> None:
+    run, model = tell(memory, "dots", 1)
+    child_run, child = tell(memory, "lines", 2, start=run)
+    kept_run, kept = tell(memory, "squares", 3)
+    before = counts(memory)
+    told = memory.forget("dots", dry_run=True)
+    assert told["dry_run"] is True
+    assert (counts(memory), len(memory.artifacts.all())) == (before, 3)
+    said = memory.forget("dots")
+    assert {**said, "dry_run": True} == told
+    assert said["removed"]["runs"] == sorted([f"run {run} 'run of dots'", f"run {child_run} 'run of lines'"])
+    assert said["removed"]["models"] == sorted([f"model {model[:12]}", f"model {child[:12]}"])
+    assert memory.artifacts.all() == [kept]
+    assert [row["id"] for row in memory.runs()] == [kept_run]
+    assert {row["name"] for row in memory.list("images")} == {"lines", "squares"}  # lines are no dots
+    assert counts(memory)["strategies"] == counts(memory)["curves"] == counts(memory)["evaluations"] == 1
+    assert memory.verify() == []
+    with pytest.raises(LimnerError, match="has no"):
+        memory.get_model(model)
+    stored = b"".join(path.read_bytes() for path in Path(memory.location).parent.glob("memory.db*"))
+    assert run.encode() not in stored  # not even in the pages that SQLite keeps for later use
+    assert kept_run.encode() in stored
+
+
+def test_a_model_that_another_run_made_too_stays(memory: Memory) -> None:
+    run, model = tell(memory, "dots", 1, value=5.0)
+    other, same = tell(memory, "lines", 2, value=5.0)
+    assert model == same
+    assert "models" not in memory.forget(run)["removed"]
+    assert memory.get_model(other).sha256 == model
+    assert memory.forget(other)["removed"]["models"] == [f"model {model[:12]}"]
+    assert memory.artifacts.all() == []
+
+
+def test_forgetting_a_model_keeps_the_record_of_its_run(memory: Memory) -> None:
+    run, model = tell(memory, "dots", 1)
+    memory.forget(model)
+    assert memory.show(run)["model"] is None
+    assert memory.show(run)["scores"]["kernel_distance"]["value"] == 0.1
+
+
+def test_forgetting_images_reaches_starts_learned_from_them(memory: Memory, tmp_path: Path) -> None:
+    whole = images(50, "family")
+    part = Task("generate", "part", images(51, "family part"), None)
+    memory.add_task(part, parent=whole)
+    start = memory.put_model({"net.s": torch.ones(2)}, VAE, role="start", family={"sha256": whole.sha256})
+    removed = memory.forget(whole.sha256[:10])["removed"]
+    assert removed["models"] == [f"model {start[:12]}"]
+    assert len(removed["image_sets"]) == 2
+    assert len(removed["tasks"]) == 1
+    assert counts(memory) == {}
+    shutil.rmtree(memory.artifacts.folder)
+    assert memory.verify() == []

@@ -1,0 +1,324 @@
+"""The memory keeps what it is told, whole, for several processes at once, and through a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from sqlalchemy import inspect, text
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.memory import Memory
+from limner.memory.database import locate
+from limner.memory.processes import started
+from limner.tasks.image_set import ImageSet
+from limner.tasks.task import Task
+from limner.types import Cost, CurvePoint, Score, Scores
+
+VAE = {"kind": "vae", "image_shape": [1, 16, 16], "options": {"latents": 4}}
+
+
+def images(seed: int, name: str = "dots", count: int = 5) -> ImageSet:
+    made = torch.randint(0, 256, (count, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return ImageSet(made, name)
+
+
+def a_task(seed: int = 0, name: str = "dots") -> Task:
+    return Task("generate", f"{name} {seed}", images(2 * seed, name), images(2 * seed + 1, name), seed, name)
+
+
+def a_run(value: float = 1.0, **changes: Any) -> Any:
+    fields: dict[str, Any] = {
+        "params": {"net.a": torch.full((3, 2), value)}, "best": None, "state": "finished", "notes": ["a note"],
+        "curve": [CurvePoint(1, 0.5, {"loss": 2.0}), CurvePoint(2, 1.0, {"loss": float("nan")})],
+        "cost": Cost(1.5, 20, 2, "cpu"), "lineage": {"start": "scratch"},
+    }  # fmt: skip
+    return SimpleNamespace(**fields | changes)
+
+
+def some_scores(value: float = 0.1) -> Scores:
+    values = {"kernel_distance": Score(value, value - 0.05, value + 0.05, 0.01), "coverage": Score(float("nan"))}
+    return Scores(values, "pixels", 64, 5, 5, notes=("coverage could not be measured: too few images",))
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Any:
+    with Memory.open(tmp_path / "memory") as opened:
+        yield opened
+
+
+def test_a_run_comes_back_as_it_was(memory: Memory, tmp_path: Path) -> None:
+    task = memory.add_task(a_task())
+    run = memory.begin_run(task, VAE, Strategy(steps=20), 7, "first", tmp_path / "first")
+    assert len(run) == 12
+    assert memory.show(run)["state"] == "running"
+    sha256 = memory.finish_run(run, a_run(), some_scores())
+    shown = memory.show("first")
+    assert shown["state"] == "finished"
+    assert shown["model"] == sha256
+    assert shown["directory"] == str(tmp_path / "first")
+    assert shown["strategy"] == Strategy(steps=20).to_json()
+    assert shown["learner"] == VAE
+    assert (shown["seconds"], shown["steps"], shown["threads"]) == (1.5, 20, 2)
+    assert shown["scores"]["kernel_distance"] == {
+        "value": 0.1, "low": 0.05, "high": pytest.approx(0.15), "floor": 0.01, "extractor": "pixels", "samples": 64,
+        "query": 5, "support": 5, "seed": 0,
+    }  # fmt: skip
+    assert "coverage" not in shown["scores"]  # nothing was measured, so there is no number
+    assert shown["notes"] == ["a note", "coverage could not be measured: too few images"]
+    assert [point["step"] for point in shown["curve"]] == [1, 2]
+    assert shown["curve"][1]["values"] == {"loss": "nan"}
+    json.dumps(shown, allow_nan=False)
+    model = memory.get_model(run[:6])
+    assert torch.equal(model.params["net.a"], torch.ones(3, 2))
+    assert model.learner_description == VAE
+    assert memory.verify() == []
+
+
+def test_a_strategy_and_a_learner_are_kept_once(memory: Memory) -> None:
+    task = memory.add_task(a_task())
+    for seed in range(3):
+        memory.begin_run(task, VAE, Strategy(steps=5), seed)
+    memory.begin_run(task, dict(reversed(VAE.items())), Strategy(steps=6), 0)
+    with memory.database.reading() as session:
+        counts = [
+            session.execute(text(f"SELECT count(*) FROM {name}")).scalar()
+            for name in ("strategies", "learners", "runs")
+        ]
+    assert counts == [2, 1, 4]
+
+
+def test_a_start_keeps_its_rates_and_lineage(memory: Memory) -> None:
+    start = memory.put_model(
+        {"net.a": torch.zeros(2)}, VAE, role="start", name="dots", family={"spec": "dots"},
+        rates={"net.a": torch.full((2,), 0.5)}, curve=[CurvePoint(1, 0.1, {"loss": 1.0})], scores=some_scores(),
+    )  # fmt: skip
+    stored = memory.get_model("dots")
+    assert stored.sha256 == start
+    assert stored.rates is not None
+    assert torch.equal(stored.rates["net.a"], torch.full((2,), 0.5))
+    assert list(stored.params) == ["net.a"]
+    run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(start="dots"), 0)
+    child = memory.finish_run(run, a_run(), None)
+    assert child is not None
+    assert memory.get_model(child).metadata["parent"] == start
+    assert memory.show(start)["children"] == [child]
+    assert [model.sha256 for model in memory.models(kind="vae", image_shape=(1, 16, 16), role="start")] == [start]
+    assert memory.models(kind="gan") == memory.models(image_shape=(3, 16, 16)) == []
+    assert [row["sha256"] for row in memory.list("starts")] == [start]
+
+
+def test_the_same_model_is_the_same_file(memory: Memory) -> None:
+    params = {f"net.{index}": torch.arange(index + 1.0) for index in range(20)}
+    first = memory.put_model(params, VAE, name="one")
+    again = memory.put_model(dict(reversed(params.items())), VAE, name="two")
+    assert first == again
+    assert memory.artifacts.all() == [first]
+    assert memory.get_model("two").sha256 == first
+    assert memory.put_model(params, VAE, role="start") != first
+
+
+def test_references(memory: Memory) -> None:
+    task = memory.add_task(a_task())
+    runs = [memory.begin_run(task, VAE, Strategy(), seed, "same") for seed in range(2)]
+    with pytest.raises(LimnerError, match=f"'same' means 2 things.*{runs[0]}"):
+        memory.show("same")
+    with pytest.raises(LimnerError, match="has no thing 'nonsense'; nearest are: "):
+        memory.show("nonsense")
+    with pytest.raises(LimnerError, match="has no model or run 'zz'"):
+        memory.get_model("zz")
+    with pytest.raises(LimnerError, match=f"run {runs[0]} is running and has no model"):
+        memory.get_model(runs[0])
+    with pytest.raises(LimnerError, match="no model 'shipped:zz' comes with Limner"):
+        memory.get_model("shipped:zz")
+    with pytest.raises(LimnerError, match="has no thing ''"):
+        memory.show("")
+    with pytest.raises(LimnerError, match="has no thing '%'"):
+        memory.show("%")
+    with pytest.raises(LimnerError, match="cannot list 'cats'; it can list: runs"):
+        memory.list("cats")
+    with pytest.raises(LimnerError, match="has no task"):
+        memory.begin_run("0" * 64, VAE, Strategy(), 0)
+    with pytest.raises(LimnerError, match="no role 'banana'"):
+        memory.put_model({}, VAE, role="banana")
+
+
+def test_every_kind_lists_and_shows(memory: Memory) -> None:
+    task = a_task()
+    sha256 = memory.add_task(task, parent=images(99, "all dots", 20))
+    assert memory.add_task(task) == sha256  # twice is once
+    assert [row["name"] for row in memory.list("tasks")] == [task.name]
+    assert {row["name"] for row in memory.list("images")} == {"dots", "all dots"}
+    assert memory.list("recommendations") == memory.list("models") == memory.runs() == []
+    assert memory.show(task.support.sha256)["tasks"] == [sha256]
+    assert len(memory.show("all dots")["parts"]) == 2
+    assert memory.show(sha256)["what"] == "task"
+    assert memory.show(sha256)["shots"] == 5
+
+
+def test_a_failed_run_is_told_and_can_be_taken_up(memory: Memory) -> None:
+    run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
+    memory.fail_run(run, "the loss was not a number")
+    assert memory.show(run)["reason"] == "the loss was not a number"
+    assert memory.runs(state="failed")[0]["id"] == run
+    assert memory.resume_run(run)["state"] == "running"
+    with pytest.raises(LimnerError, match="is running, so there is nothing to resume"):
+        memory.resume_run(run)
+    memory.finish_run(run, a_run(), None)
+    with pytest.raises(LimnerError, match="is finished already"):
+        memory.finish_run(run, a_run(), None)
+
+
+def in_process(code: str, *arguments: str) -> subprocess.Popen[str]:
+    body = "import sys\nsys.path.insert(0, sys.argv[1])\nimport test_memory_store as here\n" + textwrap.dedent(code)
+    command = [sys.executable, "-c", body, str(Path(__file__).parent), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def test_four_processes_write_at_once(tmp_path: Path) -> None:
+    """All open a memory that does not exist yet, at the same moment, and each makes twenty runs: none is lost."""
+    writers = [
+        in_process(
+            """
+            import time
+            from pathlib import Path
+            Path(sys.argv[2] + f".ready{sys.argv[3]}").touch()
+            while not Path(sys.argv[2] + ".go").exists():
+                time.sleep(0.001)
+            with here.Memory.open(sys.argv[2]) as memory:
+                for index in range(20):
+                    task = memory.add_task(here.a_task(index % 3))
+                    run = memory.begin_run(task, here.VAE, here.Strategy(), index, f"{sys.argv[3]}-{index}")
+                    memory.finish_run(run, here.a_run(float(index)), here.some_scores())
+            """,
+            str(tmp_path / "shared"), str(number),
+        )
+        for number in range(4)
+    ]  # fmt: skip
+    while len(list(tmp_path.glob("shared.ready*"))) < 4 and all(writer.poll() is None for writer in writers):
+        time.sleep(0.01)
+    (tmp_path / "shared.go").touch()
+    for writer in writers:
+        _, complaint = writer.communicate(timeout=120)
+        assert writer.returncode == 0, complaint
+    with Memory.open(tmp_path / "shared") as memory:
+        runs = memory.runs()
+        assert sorted(run["name"] for run in runs) == sorted(f"{n}-{i}" for n in range(4) for i in range(20))
+        assert {run["state"] for run in runs} == {"finished"}
+        assert len(memory.list("tasks")) == 3
+        assert len(memory.list("models")) == 20  # equal parameters are one model
+        assert memory.verify() == []
+
+
+def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
+    doomed = in_process(
+        """
+        import time
+        from pathlib import Path
+        memory = here.Memory.open(sys.argv[2])
+        run = memory.begin_run(memory.add_task(here.a_task()), here.VAE, here.Strategy(), 0, "doomed", Path("there"))
+        print(run, flush=True)
+        time.sleep(600)
+        """,
+        str(tmp_path / "memory"),
+    )
+    assert doomed.stdout is not None
+    run = doomed.stdout.readline().strip()
+    with Memory.open(tmp_path / "memory") as memory:
+        assert memory.show(run)["state"] == "running"  # its process lives
+        with pytest.raises(LimnerError, match="is running"):
+            memory.resume_run(run)
+    os.kill(doomed.pid, signal.SIGKILL)
+    time.sleep(0.2)
+    with Memory.open(tmp_path / "memory") as memory:  # dead, though nobody has waited for it yet
+        shown = memory.show(run)
+        assert shown["state"] == "killed"
+        assert "can be resumed" in shown["reason"]
+        resumed = memory.resume_run("doomed")
+        assert resumed["directory"] == str(Path("there").absolute())
+        memory.finish_run(run, a_run(), some_scores())
+        assert memory.show(run)["state"] == "finished"
+    doomed.communicate()
+
+
+def alter(memory: Memory, statement: str, **values: Any) -> None:
+    with memory.database.writing() as session:
+        session.execute(text(statement), values)
+
+
+def test_a_process_number_used_again_does_not_pass_for_the_run(tmp_path: Path) -> None:
+    with Memory.open(tmp_path) as memory:
+        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
+        alter(memory, "UPDATE runs SET process_started = 'another time'")
+    with Memory.open(tmp_path) as memory:
+        assert memory.show(run)["state"] == "killed"
+
+
+def test_a_run_on_another_host_is_believed_until_its_lease_ends(tmp_path: Path) -> None:
+    with Memory.open(tmp_path) as memory:
+        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
+        alter(memory, "UPDATE runs SET host = 'elsewhere', process = 1")
+    with Memory.open(tmp_path) as memory:
+        assert memory.show(run)["state"] == "running"
+        alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
+        memory.renew([run])
+    with Memory.open(tmp_path) as memory:
+        assert memory.show(run)["state"] == "running"
+        alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
+    with Memory.open(tmp_path) as memory:
+        assert memory.show(run)["state"] == "killed"
+
+
+def test_the_start_of_a_process_is_told_apart() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    begun = started(child.pid)
+    assert begun is not None
+    assert begun != started(os.getpid())
+    child.kill()
+    child.wait()
+    assert started(child.pid) is None
+
+
+def test_where_a_memory_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert locate(tmp_path / "folder").url.database == str(tmp_path / "folder" / "memory.db")
+    assert locate(tmp_path / "a.db").artifacts == tmp_path / "a.artifacts"
+    assert locate(f"sqlite:///{tmp_path}/b.db?artifacts={tmp_path}/w").artifacts == tmp_path / "w"
+    monkeypatch.setenv("LIMNER_MEMORY", str(tmp_path / "told"))
+    assert locate().url.database == str(tmp_path / "told" / "memory.db")
+    monkeypatch.delenv("LIMNER_MEMORY")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    if sys.platform == "linux":
+        assert locate().url.database == str(tmp_path / "data" / "limner" / "memory.db")
+    monkeypatch.setenv("LIMNER_ARTIFACTS", str(tmp_path / "weights"))
+    server = locate("postgresql://me:secret@host/limner")
+    assert server.artifacts == tmp_path / "weights"
+    assert server.url.drivername == "postgresql+psycopg"
+    assert "secret" not in server.label
+    assert locate("postgresql://host/limner?artifacts=/w").url.query == {}
+    with pytest.raises(LimnerError, match="cannot lie in mysql"):
+        locate("mysql://host/limner")
+    with pytest.raises(LimnerError, match="must outlive"):
+        locate("sqlite://")
+
+
+def test_writers_wait_and_readers_do_not(memory: Memory) -> None:
+    memory.add_task(a_task())
+    with memory.database.writing() as session:
+        session.execute(text("DELETE FROM tasks"))
+        assert len(memory.list("tasks")) == 1  # WAL: a reader sees the state before
+    with memory.database.reading() as session:
+        assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+        assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
+    assert inspect(memory.database._engine).has_table("alembic_version")
