@@ -103,7 +103,9 @@ def demo(
 @app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
 def adapt(
     goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn to do with the images: generate.")],
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
+    ] = None,
     shots: options.Shots = None,
     start: Annotated[
         str, typer.Option(metavar="MODEL", help="auto (as advised), scratch, or a model: its sha256, name or run.")
@@ -149,9 +151,13 @@ def adapt(
 @app.command(epilog="Example: limner train vae digits,classes=3 --shots 100 --budget 500steps --set schedule=cosine")
 def train(
     learner: Annotated[str | None, typer.Argument(metavar="LEARNER", help="vae, gan or classifier.")] = None,
-    data: Annotated[str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
+    ] = None,
     shots: options.Shots = None,
-    start: Annotated[str, typer.Option(metavar="MODEL", help="scratch, or a model: its sha256, name or run.")] = "scratch",
+    start: Annotated[
+        str, typer.Option(metavar="MODEL", help="scratch, or a model: its sha256, name or run.")
+    ] = "scratch",
     budget: options.Budget = None,
     rate: Annotated[float | None, typer.Option(metavar="R", help="The learning rate.")] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Images in a step; 0 for all at once.")] = None,
@@ -203,9 +209,12 @@ def meta_train(
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call the start in the memory.")] = "",
     option: options.LearnerOptions = None,
     field: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the plan, e.g. inner_steps=10.")
+        list[str] | None,
+        typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the plan, e.g. inner_steps=10."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the start to this .safetensors file.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the start to this .safetensors file.")
+    ] = None,
     memory: options.MemoryAt = None,
     seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a start of Limner's.")] = False,
@@ -251,9 +260,13 @@ def sample(
     show.files(verb(model, count=count, out=out, memory=memory, seed=seed, force=force), json)
 
 
-@app.command(epilog="Example: limner evaluate runs/my-images folder:more-images. Or: limner evaluate folder:made folder:real")
+@app.command(
+    epilog="Example: limner evaluate runs/my-images folder:more-images. Or: limner evaluate folder:made folder:real"
+)
 def evaluate(
-    made: Annotated[str, typer.Argument(metavar="RUN-or-DATA", help="What is judged: a run, or images by a data spec.")],
+    made: Annotated[
+        str, typer.Argument(metavar="RUN-or-DATA", help="What is judged: a run, or images by a data spec.")
+    ],
     real: Annotated[str, typer.Argument(metavar="DATA", help=f"Real images to judge by: {options.KINDS}.")],
     count: Annotated[int, typer.Option(metavar="N", help="Samples to draw from a run.")] = 200,
     extractor: Annotated[
@@ -302,7 +315,9 @@ def recommend(
 @app.command(epilog="Example: limner data npz:pack.npz,images=x,labels=y --out preview.png")
 def data(
     spec: options.Data,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture of some of the images.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="Also draw a picture of some of the images.")
+    ] = None,
     seed: options.Seed = 0,
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a PNG.")] = False,
     json: options.Json = False,

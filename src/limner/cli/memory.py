@@ -12,7 +12,9 @@ from limner.cli import options, show
 if TYPE_CHECKING:
     from limner.memory import Memory
 
-app = typer.Typer(name="memory", no_args_is_help=True, help="What is remembered: list, show, verify, export, import, forget.")
+app = typer.Typer(
+    name="memory", no_args_is_help=True, help="What is remembered: list, show, verify, export, import, forget."
+)
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
@@ -61,7 +63,9 @@ def verify(memory: options.MemoryAt = None, json: options.Json = False) -> None:
 @app.command(epilog="Example: limner memory export mine.limner")
 def export(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; must not exist yet.")],
-    what: Annotated[str | None, typer.Option("--what", metavar="REFERENCE", help="Only this and what belongs to it.")] = None,
+    what: Annotated[
+        str | None, typer.Option("--what", metavar="REFERENCE", help="Only this and what belongs to it.")
+    ] = None,
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
@@ -85,7 +89,9 @@ def import_(
 
 @app.command(epilog="Example: limner memory forget folder:my-images --dry-run")
 def forget(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="An image set, task, run or model: id or name.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="An image set, task, run or model: id or name.")
+    ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     memory: options.MemoryAt = None,
     json: options.Json = False,

@@ -10,12 +10,15 @@ import typer
 KINDS = "glyphs, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, then ,option=value as needed"
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {KINDS}.")]
-Shots = Annotated[int | None, typer.Option(metavar="K", help="Images to learn from; the rest are held back to judge on.")]
+Shots = Annotated[
+    int | None, typer.Option(metavar="K", help="Images to learn from; the rest are held back to judge on.")
+]
 Queries = Annotated[int | None, typer.Option(metavar="N", help="Images to judge on (default: all that are left).")]
 Budget = Annotated[str | None, typer.Option(metavar="60s", help="When to end: 60s, 2m, 1h, 500steps, or 2m,500steps.")]
 LearnerName = Annotated[str | None, typer.Option(metavar="NAME", help="The learner: vae or gan (default: as advised).")]
 LearnerOptions = Annotated[
-    list[str] | None, typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the learner, e.g. latents=32.")
+    list[str] | None,
+    typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the learner, e.g. latents=32."),
 ]
 StrategyFields = Annotated[
     list[str] | None,
@@ -29,5 +32,6 @@ MemoryAt = Annotated[
 Seed = Annotated[int, typer.Option(metavar="N", help="The same seed gives the same result.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else on standard output.")]
 Resume = Annotated[
-    Path | None, typer.Option("--resume", metavar="DIR", help="Go on with the run that was stopped in DIR; no DATA then.")
+    Path | None,
+    typer.Option("--resume", metavar="DIR", help="Go on with the run that was stopped in DIR; no DATA then."),
 ]

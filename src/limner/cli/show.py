@@ -143,7 +143,10 @@ def counted(counts: Mapping[str, Any]) -> str:
     >>> counted({"runs": 2, "models": ["a"]})
     '2 runs, 1 models'
     """
-    return ", ".join(f"{part if isinstance(part, int) else len(part)} {name}" for name, part in counts.items()) or "nothing"
+    return (
+        ", ".join(f"{part if isinstance(part, int) else len(part)} {name}" for name, part in counts.items())
+        or "nothing"
+    )
 
 
 def rows(found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
@@ -203,7 +206,10 @@ def run(made: Run, json: bool) -> None:
     if json:
         document(made.to_json() | {"directory": directory})
     else:
-        typer.echo(f"{made.learner.kind} on {made.task_name}: {made.cost.steps} steps in {made.cost.seconds:.0f} s ({made.state})")
+        typer.echo(
+            f"{made.learner.kind} on {made.task_name}: "
+            f"{made.cost.steps} steps in {made.cost.seconds:.0f} s ({made.state})"
+        )
         for sentence in (*made.lineage.get("advice", ()), *made.notes):
             typer.echo(f"  {sentence}")
         if made.scores is not None:
@@ -213,7 +219,8 @@ def run(made: Run, json: bool) -> None:
             typer.echo(f"page      {Path(directory) / 'report.html'}")
             typer.echo(f"more      limner sample {directory} --count 64")
     if made.state == "stopped":
-        complain(f"stopped at step {made.cost.steps} and saved; go on with: limner train --resume {directory}")
+        verb = "adapt generate" if made.lineage.get("verb") == "adapt" else "train"
+        complain(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
         raise typer.Exit(130)
 
 
@@ -236,7 +243,7 @@ def comparison(made: Comparison, json: bool) -> None:
 def recommendations(found: Sequence[Recommendation], json: bool) -> None:
     """What the adviser would do, best first."""
     if json:
-        document([advice.to_json() for advice in found])
+        document([vars(advice) | {"strategy": advice.strategy.to_json()} for advice in found])
         return
     cells = [
         [

@@ -32,7 +32,7 @@ def adapt(
     force: bool = False,
     progress: bool = False,
 ) -> Run:
-    """Learn to make images like those of ``spec``, from ``shots`` of them, by the strategy that the adviser thinks best.
+    """Learn to make images like those of ``spec`` from ``shots`` of them, by the strategy that the adviser thinks best.
 
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
     budget   ``60s``, ``2m``, ``500steps``…; ``None`` = as advised
@@ -56,9 +56,13 @@ def adapt(
         if given is not None:
             kind = given.learner_description["kind"]
             if learner not in (None, kind):
-                raise LimnerError(f"the start {start} is a {kind}, not a {learner}; leave --learner out or choose another")
+                raise LimnerError(
+                    f"the start {start} is a {kind}, not a {learner}; leave --learner out or choose another"
+                )
             learner = kind
-        found = Adviser(remembered).recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
+        remembered.add_task(prepared.task, parent=prepared.images)
+        adviser = Adviser(remembered)
+        found = adviser.recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
         advice = choose(found, start, learner)
         strategy = with_budget(advice.strategy, limits).replace(**typed(fields or {}))
         if given is not None:
@@ -86,7 +90,9 @@ def adapt(
             memory=memory,
             advice=(advice.reason,),
         )
-        return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
+        run = carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
+        adviser.observe(advice.id, run.lineage["run"])
+        return run
 
 
 def choose(found: list[Recommendation], start: str, learner: str | None) -> Recommendation:
@@ -95,7 +101,9 @@ def choose(found: list[Recommendation], start: str, learner: str | None) -> Reco
     Raises :class:`LimnerError` where there is none.
     """
     if not found:
-        raise LimnerError(f"there is no advice for the learner {learner!r}; use limner train for a strategy of your own")
+        raise LimnerError(
+            f"there is no advice for the learner {learner!r}; use limner train for a strategy of your own"
+        )
     if start == "auto":
         return found[0]
     alike = [advice for advice in found if (advice.strategy.start == "scratch") == (start == "scratch")]

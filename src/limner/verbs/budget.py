@@ -39,5 +39,7 @@ def parse(text: str | int | float | None) -> Budget:
         elif number > 0 and unit in UNITS and seconds is None:
             seconds = number * UNITS[unit]
         else:
-            raise LimnerError(f"the budget {str(text)!r} cannot be read; right would be 60s, 2m, 1h, 500steps or 2m,500steps")
+            raise LimnerError(
+                f"the budget {str(text)!r} cannot be read; right would be 60s, 2m, 1h, 500steps or 2m,500steps"
+            )
     return Budget(steps, seconds)

@@ -38,9 +38,10 @@ def claim(out: str | Path | None, stem: str, force: bool = False) -> Path:
 def wrote(path: Path) -> bool:
     """Whether Limner wrote the directory ``path``."""
     try:
-        return "limner" in json.loads((path / REQUEST).read_text())
-    except (OSError, ValueError, TypeError):
+        told = json.loads((path / REQUEST).read_text())
+    except (OSError, ValueError):
         return False
+    return isinstance(told, dict) and "limner" in told
 
 
 def begin(path: Path, request: dict[str, Any]) -> Path:

@@ -67,8 +67,10 @@ def is_images(text: str) -> bool:
     >>> is_images("digits,size=16"), is_images("shipped:glyphs-vae"), is_images("3f2a90")
     (True, False, False)
     """
+    from limner.tasks.spec import KINDS
+
     kind, colon, _ = text.split(",")[0].partition(":")
-    if kind in ("glyphs", "digits", "photos") or (colon and kind in ("folder", "zip", "npz", "idx", "hf")):
+    if kind in KINDS and (colon or not KINDS[kind].path):
         return True
     path = Path(text.split(",")[0])
     return path.exists() and not (path / "run.json").exists()

@@ -205,7 +205,8 @@ def _begun(order: Order, prepared: Prepared, directory: Path, memory: Memory) ->
     from limner.memory import fingerprint
 
     task = prepared.task
-    sha256 = memory.add_task(task, fingerprint(task), parent=prepared.images)
+    known = None if order.advice else fingerprint(task)  # the adviser took it already
+    sha256 = memory.add_task(task, known, parent=prepared.images)
     name = directory.name
     run = memory.begin_run(sha256, order.learner, order.strategy, order.seed, name, directory=directory)
     order = replace(order, run=run)

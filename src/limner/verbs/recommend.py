@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from limner.verbs import budget as budgets
@@ -27,7 +28,8 @@ def recommend(
     from limner.memory import Adviser, Memory
 
     limits = budgets.parse(budget)
-    task = prepare(spec, shots, seed)
+    prepared = prepare(spec, shots, seed)
     with Memory.open(memory) as remembered:
-        found = Adviser(remembered).recommend(task, budget_seconds=limits.seconds, learner=learner)
-    return [with_budget(advice, limits) for advice in found]
+        remembered.add_task(prepared.task, parent=prepared.images)
+        found = Adviser(remembered).recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
+    return [replace(advice, strategy=with_budget(advice.strategy, limits)) for advice in found]

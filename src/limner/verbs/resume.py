@@ -33,6 +33,8 @@ def resume(directory: str | Path, *, memory: str | None = None, progress: bool =
         known = remembered.resume_run(order.run)
         if known["task"] != prepared.task.sha256:
             remembered.fail_run(order.run, "its images have changed")
-            raise LimnerError(f"the images of {order.spec} have changed since the run in {place} began; begin a new one")
+            raise LimnerError(
+                f"the images of {order.spec} have changed since the run in {place} began; begin a new one"
+            )
         start = find_start(order.strategy.start, remembered, prepared.task.support.shape)
         return carry_out(order, prepared, learner, start, place, remembered, resume=True, progress=progress)

@@ -29,8 +29,8 @@ def sample(
 ) -> Written:
     """Draw ``count`` new images from a run directory, or a run or model of the memory, and write them as PNG files.
 
-    ``out`` (``None``: a new directory in ``runs``) gets ``0000.png``… and ``grid.png``. The same ``seed`` gives the same
-    images. Raises :class:`LimnerError` where there is no such model, it makes no images, or ``out`` exists.
+    ``out`` (``None``: a new directory in ``runs``) gets ``0000.png``… and ``grid.png``. The same ``seed`` gives the
+    same images. Raises :class:`LimnerError` where there is no such model, it makes no images, or ``out`` exists.
     """
     from limner.reports.figures import grid
 

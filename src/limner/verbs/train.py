@@ -52,7 +52,9 @@ def train(
         else:
             network = rebuild(begun.learner_description)
             if network.kind != learner:
-                raise LimnerError(f"the start {start} is a {network.kind}, not a {learner}; train that, or choose another")
+                raise LimnerError(
+                    f"the start {start} is a {network.kind}, not a {learner}; train that, or choose another"
+                )
         order = Order(
             verb="train",
             goal=goal,

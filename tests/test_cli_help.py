@@ -1,0 +1,79 @@
+"""The command line's face: quick, helpful, and plain about mistakes in what was typed."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from limner.cli.main import app, main
+
+VERBS = ["demo", "adapt", "train", "meta-train", "sample", "evaluate", "compare", "recommend", "memory", "data"]
+MEMORY_VERBS = ["list", "show", "verify", "export", "import", "forget"]
+COMMANDS = [[verb] for verb in VERBS if verb != "memory"] + [["memory", verb] for verb in MEMORY_VERBS]
+
+
+def plain(text: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯─]", " ", text).split())
+
+
+def test_help_lists_every_verb():
+    told = CliRunner().invoke(app, ["--help"])
+    assert told.exit_code == 0
+    for verb in VERBS:
+        assert re.search(rf"\b{verb}\b", plain(told.stdout))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command):
+    told = CliRunner().invoke(app, [*command, "--help"])
+    assert told.exit_code == 0
+    assert f"Example: limner {' '.join(command)}" in plain(told.stdout)
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_speaks_json(command):
+    assert "--json" in plain(CliRunner().invoke(app, [*command, "--help"]).stdout)
+
+
+def test_help_loads_nothing_heavy():
+    code = (
+        "import sys; from limner.cli.main import main; code = main(['--help']);"
+        "heavy = {'torch', 'numpy', 'sklearn', 'matplotlib', 'sqlalchemy', 'scipy', 'PIL'} & set(sys.modules);"
+        "print(sorted(heavy), file=sys.stderr); sys.exit(code or bool(heavy))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_answers_in_half_a_second():
+    seconds = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-c", "from limner.cli.main import main; main(['--help'])"], capture_output=True
+        )
+        seconds.append(time.perf_counter() - begun)
+    assert min(seconds) < 0.5
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"limner \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [["adapt"], ["no-such-verb"], ["data"], ["sample", "x", "--count", "many"], ["adapt", "generate", "--shot", "3"]],
+    ids=" ".join,
+)
+def test_a_mistyped_command_exits_with_2(typed, capsys):
+    assert main(typed) == 2
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    assert told.err
+    assert not told.out
