@@ -13,7 +13,7 @@ from torch import Tensor
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.seeds import derive, generator
-from limner.types import Params, Request, Scores
+from limner.types import Params, Request, Score, Scores
 from limner.verbs import directories
 from limner.verbs.budget import Budget
 
@@ -81,7 +81,7 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     from limner.tasks import load, split
 
     if goal not in ("generate", "classify"):
-        raise LimnerError(f"there is no goal {goal!r} yet; there are: generate")
+        raise LimnerError(f"there is no goal {goal!r} yet; there are: generate, classify")
     images = load(spec)
     if shots is None:
         shots = len(images) - (len(images) // 5 if len(images) >= 10 else 0)
@@ -229,8 +229,24 @@ def judged(run: Run, task: Task) -> Scores | None:
         run.notes.append("every image was learned from, so none was left to judge on; give --shots to hold some back")
         return None
     if task.goal == "classify":
-        return None
+        accuracy = classified(run.learner, run.params, task.query)["accuracy"]
+        low, high = wilson(accuracy, len(task.query))
+        return Scores(
+            {"accuracy": Score(accuracy, low, high)}, "its own logits", 0, len(task.query), len(task.support), run.seed
+        )
     return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, task.support, seed=run.seed)
+
+
+def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95% interval of a share of ``count`` trials (Wilson 1927): ends of (p + z²/2n ± z√(p(1−p)/n + z²/4n²))/(1 + z²/n).
+
+    >>> [round(end, 3) for end in wilson(0.9, 100)]
+    [0.826, 0.945]
+    """
+    scale = 1 + z * z / count
+    middle = (share + z * z / (2 * count)) / scale
+    reach = z * ((share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5) / scale
+    return middle - reach, middle + reach
 
 
 def report(run: Run, task: Task, directory: Path) -> Path:
