@@ -322,3 +322,39 @@ def test_writers_wait_and_readers_do_not(memory: Memory) -> None:
         assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
     assert inspect(memory.database._engine).has_table("alembic_version")
+
+
+def test_a_run_gives_signs_of_life_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limner.memory.store.LEASE", 0.5)
+    with Memory.open(tmp_path) as memory:
+        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
+
+        def lease() -> float:
+            with memory.database.reading() as session:
+                return float(session.execute(text("SELECT lease FROM runs")).scalar_one())
+
+        first = lease()
+        deadline = time.time() + 10
+        while lease() <= first and time.time() < deadline:
+            time.sleep(0.05)
+        assert lease() > first
+        memory.finish_run(run, a_run(), None)
+        assert memory.show(run)["state"] == "finished"
+
+
+@pytest.mark.skipif(not os.environ.get("LIMNER_TEST_POSTGRES"), reason="LIMNER_TEST_POSTGRES names no empty database")
+def test_postgresql_keeps_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMNER_ARTIFACTS", str(tmp_path / "weights"))
+    with Memory.open(os.environ["LIMNER_TEST_POSTGRES"]) as memory:
+        task = a_task(name="postgres")
+        run = memory.begin_run(memory.add_task(task), VAE, Strategy(), 2**62, "first")
+        model = memory.finish_run(run, a_run(), some_scores())
+        shown = memory.show(run)
+        memory.export(tmp_path / "all.zip")
+        with Memory.open(tmp_path / "other") as other:
+            other.import_(tmp_path / "all.zip")
+            assert other.show(run) == shown | {"imported": other.show(run)["imported"]}
+        assert memory.verify() == []
+        assert memory.get_model("first").sha256 == model
+        assert memory.forget("postgres")["runs"] == [f"run {run} 'first'"]
+        assert memory.runs() == []

@@ -134,22 +134,20 @@ def _table(name: str) -> type[Table]:
 def forget(database: Database, artifacts: Artifacts, reference: str, dry_run: bool = False) -> dict[str, Any]:
     """Remove what ``reference`` means and all that came of it, files included.
 
-    Returns ``removed``: for each table the rows in a few words; ``bytes``: the size of the files; ``directories``:
-    the run directories, which are the user's and stay; ``dry_run``.
+    Returns for each table the removed rows in a few words, ``bytes``, the size of the files, and
+    ``run_directories_kept``: those are the user's own, and stay.
     """
     with database.reading() if dry_run else database.writing() as session:
         gathered = came_of(session, named(session, reference))
         models = gathered.of(ModelRow)
-        removed: dict[str, list[str]] = {}
+        told: dict[str, Any] = {}
         for table in (ImageSetRow, TaskRow, RunRow, ModelRow, RecommendationRow):
             if rows := gathered.of(table):
-                removed[table.__tablename__] = sorted(called(row) for row in rows)
-        told = {
-            "removed": removed,
-            "bytes": sum(row.bytes for row in models),
-            "directories": sorted(row.directory for row in gathered.of(RunRow) if row.directory),
-            "dry_run": dry_run,
-        }
+                told[table.__tablename__] = sorted(called(row) for row in rows)
+        if models:
+            told["bytes"] = sum(row.bytes for row in models)
+        if kept := sorted(row.directory for row in gathered.of(RunRow) if row.directory):
+            told["run_directories_kept"] = kept
         if not dry_run:
             _delete(session, gathered)
     if not dry_run:

@@ -105,19 +105,36 @@ def find_model(session: Session, reference: str) -> ModelRow:
 def scores_of(session: Session, owner: str) -> dict[str, dict[str, Any]]:
     """Metric to value, interval, floor, and what it was measured by."""
     rows = session.scalars(select(EvaluationRow).where(EvaluationRow.owner == owner).order_by(EvaluationRow.metric))
+    return {row.metric: _score(row) for row in rows}
+
+
+def all_scores(session: Session, table: type[RunRow] | type[ModelRow]) -> dict[str, dict[str, dict[str, Any]]]:
+    """:func:`scores_of` for every row of a table at once: its id to its scores."""
+    key = RunRow.id if table is RunRow else ModelRow.sha256
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    rows = session.scalars(
+        select(EvaluationRow).where(EvaluationRow.owner.in_(select(key))).order_by(EvaluationRow.metric)
+    )
+    for row in rows:
+        found.setdefault(row.owner, {})[row.metric] = _score(row)
+    return found
+
+
+def _score(row: EvaluationRow) -> dict[str, Any]:
     names = ("value", "low", "high", "floor", "extractor", "samples", "query", "support", "seed")
-    return {row.metric: {name: getattr(row, name) for name in names} for row in rows}
+    return {name: getattr(row, name) for name in names}
 
 
-def run_record(session: Session, row: RunRow) -> dict[str, Any]:
-    """A run as plain data, without its curve."""
+def run_record(session: Session, row: RunRow, scores: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """A run as plain data, without its curve; ``scores`` where they have been looked up already."""
+    scores = scores_of(session, row.id) if scores is None else scores
     learner = session.get_one(LearnerRow, row.learner_sha256)
     return {
         "id": row.id, "name": row.name, "state": row.state, "reason": row.reason, "task": row.task_sha256,
         "task_name": session.get_one(TaskRow, row.task_sha256).name, "learner": learner.describe(),
         "strategy": session.get_one(StrategyRow, row.strategy_sha256).content, "seed": row.seed,
         "start": row.start_sha256, "model": row.model_sha256, "seconds": row.seconds, "steps": row.steps,
-        "threads": row.threads, "device": row.device, "scores": scores_of(session, row.id), "notes": row.notes,
+        "threads": row.threads, "device": row.device, "scores": scores, "notes": row.notes,
         "lineage": row.lineage, "directory": row.directory, "imported": row.imported, "created": row.created,
         "finished": row.finished,
     }  # fmt: skip
@@ -136,8 +153,14 @@ def stored_model(session: Session, row: ModelRow) -> StoredModel:
 def listing(session: Session, kind: str) -> list[dict[str, Any]]:
     """Rows for a table, newest first. Raises :class:`LimnerError` for an unknown kind."""
     if kind == "runs":
+        kept = [
+            session.scalars(select(table)).all() for table in (LearnerRow, StrategyRow, TaskRow)
+        ]  # so get() is quick
+        scores = all_scores(session, RunRow)
         runs = session.scalars(select(RunRow).order_by(RunRow.created.desc(), RunRow.id))
-        return [run_record(session, row) for row in runs]
+        records = [run_record(session, row, scores.get(row.id, {})) for row in runs]
+        del kept
+        return records
     if kind in ("models", "starts"):
         models = session.scalars(
             select(ModelRow).where(ModelRow.role == kind[:-1]).order_by(ModelRow.created.desc(), ModelRow.sha256)

@@ -26,7 +26,6 @@ from limner.memory.schema import (
     ImageSetRow,
     LearnerRow,
     ModelRow,
-    RecommendationRow,
     RunRow,
     StrategyRow,
     Table,
@@ -68,6 +67,7 @@ class Memory:
         self.artifacts = Artifacts(database.location.artifacts)
         self._alive: set[str] = set()
         self._closed = threading.Event()
+        self._pulse: threading.Thread | None = None
 
     @classmethod
     def open(cls, location: str | Path | None = None) -> Memory:
@@ -88,6 +88,8 @@ class Memory:
     def close(self) -> None:
         """Let go of the database."""
         self._closed.set()
+        if self._pulse is not None:
+            self._pulse.join()
         self.database.close()
 
     def __enter__(self) -> Memory:
@@ -212,15 +214,16 @@ class Memory:
             )
 
     def _keep_alive(self, run_id: str) -> None:
-        first = not self._alive
         self._alive.add(run_id)
-        if first:
-            threading.Thread(target=self._pulse, name="limner-memory-pulse", daemon=True).start()
+        if self._pulse is None:
+            self._pulse = threading.Thread(target=self._renew_all, name="limner-memory-pulse", daemon=True)
+            self._pulse.start()
 
-    def _pulse(self) -> None:
-        while not self._closed.wait(LEASE / 5) and self._alive:
+    def _renew_all(self) -> None:
+        while not self._closed.wait(LEASE / 5):
             try:
-                self.renew(tuple(self._alive))
+                if self._alive:
+                    self.renew(tuple(self._alive))
             except (
                 LimnerError
             ):  # a busy or full disk now; the next sign of life may pass, and the lease allows for four
@@ -370,14 +373,6 @@ class Memory:
         With ``dry_run`` nothing is removed, only said.
         """
         return forgetting.forget(self.database, self.artifacts, reference, dry_run)
-
-    # what the adviser said
-
-    def add_recommendation(self, row: RecommendationRow) -> str:
-        """Keep a recommendation; its id."""
-        with self.database.writing() as session:
-            session.add(row)
-        return row.id
 
 
 def add_learner(session: Session, description: dict[str, Any]) -> str:
