@@ -76,7 +76,7 @@ class GAN:
         shape = (request.count, self.options["latents"])
         latents = torch.randn(shape, generator=generator, device=generator.device)
         with torch.no_grad():
-            images = [self._generate(params, part) for part in latents.split(256) if len(part)]
+            images = [self._generate(params, part) for part in torch.split(latents, 256) if len(part)]
         return torch.cat(images) if images else torch.empty(0, *self.image_shape)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:

@@ -43,8 +43,7 @@ class LatentMixture:
             share = count / (count + _PRIOR_COUNT)
             centre = share * means.mean(0)
             second = share * (means.square() + variances).mean(0) + (1 - share)
-            scale = (second - centre.square()).clamp(min=1e-6).sqrt()
-            return cls(torch.ones(1), centre[None], torch.diag(scale)[None])
+            return cls.gaussian(centre, (second - centre.square()).clamp(min=1e-6))
         from sklearn.mixture import GaussianMixture
 
         draws = means + variances.sqrt() * torch.randn(means.shape, generator=generator)
@@ -54,6 +53,11 @@ class LatentMixture:
         covariances = torch.from_numpy(fitted.covariances_).float()
         factors = torch.linalg.cholesky(covariances if kind == "full" else torch.diag_embed(covariances))
         return cls(torch.from_numpy(fitted.weights_).float(), torch.from_numpy(fitted.means_).float(), factors)
+
+    @classmethod
+    def gaussian(cls, centre: Tensor, variance: Tensor) -> LatentMixture:
+        """One component with the given centre and diagonal covariance, both ``(d,)``."""
+        return cls(torch.ones(1), centre[None], torch.diag(variance.sqrt())[None])
 
     @classmethod
     def of(cls, params: Params) -> LatentMixture | None:

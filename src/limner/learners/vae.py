@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -10,16 +11,26 @@ from torch import Tensor, nn
 from limner.errors import LimnerError
 from limner.learners.latents import LatentMixture
 from limner.networks import Decoder, Encoder, Template
-from limner.objectives.variational import bernoulli_nll, gaussian_nll, kl_to_standard_normal, reparameterise
+from limner.objectives.variational import (
+    bernoulli_nll,
+    class_predictive,
+    gaussian_nll,
+    kl_to_normal,
+    kl_to_standard_normal,
+    reparameterise,
+)
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
 class _Networks(nn.Module):
-    def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int) -> None:
+    def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int, prior: str) -> None:
         super().__init__()
         self.encoder = Encoder(image_shape, 2 * latents, width)
         self.decoder = Decoder(image_shape, latents, width)
         self.log_variance = nn.Parameter(torch.tensor(-2.0))
+        if prior == "class":
+            self.between_log_variance = nn.Parameter(torch.full((latents,), math.log(0.5)))
+            self.within_log_variance = nn.Parameter(torch.full((latents,), math.log(0.5)))
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = self.encoder(2 * images - 1).chunk(2, dim=1)
@@ -43,6 +54,9 @@ class VAE:
     width       channels at full resolution; doubled at each halving, at most four-fold
     beta        β; 1 is the evidence lower bound
     likelihood  ``bernoulli`` (ink on paper) or ``gaussian`` (photographs; one learned variance)
+    prior       ``normal``: N(0, 1) for every image. ``class``: a batch holds images of one class, and each image's
+                prior is what the other latents of the batch predict (``class_predictive``); how much classes differ
+                and how much images of a class differ is learned, dimension by dimension. For few-shot tasks
     sampler     ``prior``: z ~ N(0, 1). ``mixture``: z from a Gaussian mixture fitted to the latents after training
 
     >>> vae = VAE((1, 28, 28), latents=4, width=8)
@@ -61,6 +75,7 @@ class VAE:
         width: int = 16,
         beta: float = 1.0,
         likelihood: str = "",
+        prior: str = "normal",
         sampler: str = "mixture",
     ) -> None:
         likelihood = likelihood or ("bernoulli" if image_shape[0] == 1 else "gaussian")
@@ -68,11 +83,14 @@ class VAE:
             raise LimnerError(f"a VAE has no likelihood {likelihood!r}; it has: bernoulli, gaussian")
         if sampler not in ("prior", "mixture"):
             raise LimnerError(f"a VAE has no sampler {sampler!r}; it has: prior, mixture")
+        if prior not in ("normal", "class"):
+            raise LimnerError(f"a VAE has no prior {prior!r}; it has: normal, class")
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
-            "latents": latents, "width": width, "beta": beta, "likelihood": likelihood, "sampler": sampler
+            "latents": latents, "width": width, "beta": beta, "likelihood": likelihood,
+            "prior": prior, "sampler": sampler
         }  # fmt: skip
-        self._net = Template("net", lambda: _Networks(image_shape, latents, width))
+        self._net = Template("net", lambda: _Networks(image_shape, latents, width, prior))
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*``."""
@@ -91,7 +109,7 @@ class VAE:
             reconstruction = bernoulli_nll(maps, images)
         else:
             reconstruction = gaussian_nll(torch.sigmoid(maps), pixel_log_variance, images)
-        kl = kl_to_standard_normal(mean, log_variance)
+        kl = self._kl(params, mean, log_variance)
         return Loss(reconstruction + self.options["beta"] * kl, {"reconstruction": reconstruction, "kl": kl})
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
@@ -115,11 +133,25 @@ class VAE:
             return params
         with torch.no_grad():
             means, log_variances = zip(
-                *(self._net(params, images, method="encode") for images in batch["images"].split(256)), strict=True
+                *(self._net(params, images, method="encode") for images in torch.split(batch["images"], 256)),
+                strict=True,
             )
+        if self.options["prior"] == "class":
+            centre, variance = self._class_predictive(params, torch.cat(means).sum(0), len(batch["images"]))
+            return {**params, **LatentMixture.gaussian(centre, variance).to_params()}
         mixture = LatentMixture.fit(torch.cat(means), torch.cat(log_variances).exp(), generator)
         return {**params, **mixture.to_params()}
 
+    def _kl(self, params: Params, mean: Tensor, log_variance: Tensor) -> Tensor:
+        if self.options["prior"] == "normal":
+            return kl_to_standard_normal(mean, log_variance)
+        others = mean.sum(0) - mean
+        return kl_to_normal(mean, log_variance, *self._class_predictive(params, others, len(mean) - 1))
+
+    def _class_predictive(self, params: Params, total: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        between, within = (params[f"net.{name}_log_variance"].exp() for name in ("between", "within"))
+        return class_predictive(total, count, between, within)
+
     def _decode(self, params: Params, latents: Tensor) -> Tensor:
-        maps = [torch.sigmoid(self._net(params, part, method="decode")) for part in latents.split(256)]
+        maps = [torch.sigmoid(self._net(params, part, method="decode")) for part in torch.split(latents, 256)]
         return torch.cat(maps) if maps else torch.empty(0, *self.image_shape)

@@ -36,5 +36,5 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> Tens
     >>> gradient_penalty(lambda x: 3 * x.sum((1, 2, 3)), torch.rand(2, 1, 2, 2))  # 4 pixels, slope 3
     tensor([36., 36.])
     """
-    slopes = torch.func.grad(lambda inputs: critic(inputs).sum())(images)
+    slopes: Tensor = torch.func.grad(lambda inputs: critic(inputs).sum())(images)
     return slopes.square().sum((1, 2, 3))

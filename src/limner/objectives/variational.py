@@ -20,6 +20,35 @@ def kl_to_standard_normal(mean: Tensor, log_variance: Tensor) -> Tensor:
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1).sum(1).mean()
 
 
+def kl_to_normal(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_variance: Tensor) -> Tensor:
+    """KL(N(μ, σ²) ‖ N(m, v)) = ½ Σ ((μ − m)²/v + σ²/v − log(σ²/v) − 1), averaged over the batch.
+
+    All are ``(n, d)`` or broadcast to it; returns a scalar, at least 0.
+
+    >>> kl_to_normal(torch.ones(2, 3), torch.zeros(2, 3), torch.ones(3), torch.ones(3)).item()
+    0.0
+    """
+    ratio = log_variance.exp() / prior_variance
+    return 0.5 * ((mean - prior_mean).square() / prior_variance + ratio - ratio.log() - 1).sum(1).mean()
+
+
+def class_predictive(
+    total: Tensor, count: int, between_variance: Tensor, within_variance: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the next latent of a class lies, once ``count`` of its latents are known: mean and variance, ``(…, d)``.
+
+    With c ~ N(0, b) the class's centre and z | c ~ N(c, w) (the normal–normal model, e.g. Gelman et al., *Bayesian Data
+    Analysis*, section 2.5): z | z₁…zₙ ~ N(b·Σzᵢ / (n·b + w), w + b·w / (n·b + w)). ``total`` is Σzᵢ; with n = 0 this
+    is the prior N(0, b + w).
+
+    >>> mean, variance = class_predictive(torch.zeros(1), 0, torch.ones(1), torch.ones(1))
+    >>> mean.item(), variance.item()
+    (0.0, 2.0)
+    """
+    known = count * between_variance + within_variance
+    return between_variance * total / known, within_variance + between_variance * within_variance / known
+
+
 def reparameterise(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
     """z = μ + σ·ε with ε standard normal of the same shape (section 2.4)."""
     return mean + (0.5 * log_variance).exp() * noise
