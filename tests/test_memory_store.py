@@ -156,8 +156,8 @@ def test_references(memory: Memory) -> None:
 
 def test_every_kind_lists_and_shows(memory: Memory) -> None:
     task = a_task()
-    sha256 = memory.add_task(task, parent=images(99, "all dots", 20))
-    assert memory.add_task(task) == sha256  # twice is once
+    sha256 = memory.add_task(task)
+    assert memory.add_task(task, parent=images(99, "all dots", 20)) == sha256  # twice is once
     assert [row["name"] for row in memory.list("tasks")] == [task.name]
     assert {row["name"] for row in memory.list("images")} == {"dots", "all dots"}
     assert memory.list("recommendations") == memory.list("models") == memory.runs() == []

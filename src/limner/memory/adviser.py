@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from limner.config import Strategy
 from limner.errors import LimnerError
@@ -40,6 +41,9 @@ REACH = 0.6
 
 UNRELATED = 0.05
 """A past task that is less similar than this counts nothing: unrelated experience harms more than it helps."""
+
+NEIGHBOURS = 20
+"""The largest number of past tasks that is consulted."""
 
 PRIOR = 0.5
 """How much the order of the portfolio weighs, against 1 for the experience of one identical task."""
@@ -82,13 +86,9 @@ class Trial:
     similarity: float
     learner: dict[str, Any]
     strategy: Strategy
+    configuration: str
     score: float
     extractor: str
-
-    @property
-    def configuration(self) -> str:
-        """What it shares with other trials of the same thing."""
-        return configuration(self.learner, self.strategy)
 
 
 @dataclass
@@ -206,56 +206,58 @@ class Adviser:
             if description["kind"] == kind and tuple(description["image_shape"]) == shape:
                 yield model.metadata["reference"], description, model.metadata["name"], model.metadata.get("family")
 
-    def _trials(self, task: Task, described: Fingerprint, learner: str | None) -> list[Trial]:
-        """All runs on similar tasks of the same goal and image shape that were scored."""
-        metric = META_LABEL[task.goal]
+    def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
+        """The most similar tasks of the same goal and image shape: sha256 to name and similarity, nearest first."""
         query = (
-            select(RunRow, TaskRow, LearnerRow, StrategyRow, EvaluationRow, FingerprintRow)
-            .join(TaskRow, TaskRow.sha256 == RunRow.task_sha256)
+            select(TaskRow.sha256, TaskRow.name, ImageSetRow.image_shape, FingerprintRow.content)
             .join(ImageSetRow, ImageSetRow.sha256 == TaskRow.support_sha256)
-            .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
-            .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
-            .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
             .join(FingerprintRow, FingerprintRow.task_sha256 == TaskRow.sha256)
-            .where(
-                TaskRow.goal == task.goal, EvaluationRow.metric == metric, FingerprintRow.features == described.features
-            )
+            .where(TaskRow.goal == task.goal, FingerprintRow.features == described.features)
+            .where(TaskRow.sha256.in_(select(RunRow.task_sha256)))
+        )
+        with self.memory.database.reading() as session:
+            found = [
+                (math.exp(-((described.distance(Fingerprint.from_json(content)) / REACH) ** 2)), sha256, name)
+                for sha256, name, shape, content in session.execute(query)
+                if tuple(shape) == task.support.shape
+            ]
+        nearest = sorted(found, key=lambda entry: (-entry[0], entry[1]))[:NEIGHBOURS]
+        return {sha256: (name, similarity) for similarity, sha256, name in nearest if similarity >= UNRELATED}
+
+    def _trials(self, task: Task, described: Fingerprint, learner: str | None) -> list[Trial]:
+        """All runs on the neighbours that were scored, and whose start is still there."""
+        neighbours = self._neighbours(task, described)
+        query = (
+            select(RunRow, EvaluationRow)
+            .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
+            .where(EvaluationRow.metric == META_LABEL[task.goal], RunRow.task_sha256.in_(neighbours))
             .where(RunRow.state.in_(("finished", "stopped")))
             .order_by(RunRow.id)
         )
         found: list[Trial] = []
-        similarities: dict[str, float] = {}
+        ways: dict[tuple[str, str, str | None], tuple[dict[str, Any], Strategy, str] | None] = {}
         with self.memory.database.reading() as session:
-            for run, past, what, how, score, marks in session.execute(query):
-                if tuple(what.image_shape) != task.support.shape or learner not in (None, what.kind):
-                    continue
-                if past.sha256 not in similarities:
-                    distance = described.distance(Fingerprint.from_json(marks.content))
-                    similarities[past.sha256] = math.exp(-((distance / REACH) ** 2))
-                strategy = Strategy.from_json(how.content)
-                if run.start_sha256 is not None:  # it may have been named otherwise then
-                    strategy = strategy.replace(start=run.start_sha256)
-                if similarities[past.sha256] >= UNRELATED and self._can_start(strategy):
-                    found.append(
-                        Trial(
-                            run.id, past.sha256, past.name, similarities[past.sha256], what.describe(), strategy,
-                            score.value, score.extractor,
-                        )
-                    )  # fmt: skip
+            for run, score in session.execute(query):
+                key = (run.learner_sha256, run.strategy_sha256, run.start_sha256)
+                if key not in ways:
+                    ways[key] = self._way(session, learner, *key)
+                if (way := ways[key]) is not None:
+                    name, similarity = neighbours[run.task_sha256]
+                    found.append(Trial(run.id, run.task_sha256, name, similarity, *way, score.value, score.extractor))
         return found
 
-    def _can_start(self, strategy: Strategy) -> bool:
-        """Whether the strategy's start is still there to begin from."""
-        if strategy.start == "scratch":
-            return True
-        if strategy.start.startswith("shipped:"):
-            return strategy.start in {model.metadata["reference"] for model in shipped_starts()}
-        with self.memory.database.reading() as session:
-            try:
-                lookup.find_model(session, strategy.start)
-            except LimnerError:
-                return False
-        return True
+    def _way(
+        self, session: Session, kind: str | None, learner: str, strategy: str, start: str | None
+    ) -> tuple[dict[str, Any], Strategy, str] | None:
+        """The learner, strategy and configuration with these ids; ``None`` where they cannot be used here."""
+        description = session.get_one(LearnerRow, learner).describe()
+        how = Strategy.from_json(session.get_one(StrategyRow, strategy).content)
+        if start is not None:  # it may have been named otherwise then
+            how = how.replace(start=start)
+        shipped = how.start.startswith("shipped:") and how.start in {m.metadata["reference"] for m in shipped_starts()}
+        if kind not in (None, description["kind"]) or not (start or shipped or how.start == "scratch"):
+            return None
+        return description, how, configuration(description, how)
 
     def _seconds_a_step(self) -> dict[str, float]:
         """Median seconds a step of each learner, from runs made here (not imported)."""

@@ -404,6 +404,9 @@ def _add_image_set(session: Session, images: ImageSet, parent: ImageSet | None) 
         classes=len(images.class_names), licence=images.licence, notes=list(images.notes), parent_sha256=above,
     )  # fmt: skip
     _add_once(session, row, images.sha256)
+    known = session.get_one(ImageSetRow, images.sha256)
+    if known.parent_sha256 is None:
+        known.parent_sha256 = above
     return images.sha256
 
 
