@@ -21,7 +21,7 @@ from limner.types import Params
 class OptimiserState(NamedTuple):
     """What an optimiser remembers: how many updates were made, and its running means (empty where it keeps none)."""
 
-    count: int
+    updates: int
     mean: Params
     square: Params
 
@@ -89,14 +89,14 @@ def _scaled(step: Tensor, name: str, rates: Params | None) -> Tensor:
 
 def _sgd(params: Params, gradients: Params, state: OptimiserState, rate: float, rates: Params | None) -> Updated:
     moved = {name: value - rate * _scaled(gradients[name], name, rates) for name, value in params.items()}
-    return Updated(moved, OptimiserState(state.count + 1, {}, {}))
+    return Updated(moved, OptimiserState(state.updates + 1, {}, {}))
 
 
 def _momentum(decay: float) -> Update:
     def update(params: Params, gradients: Params, state: OptimiserState, rate: float, rates: Params | None) -> Updated:
         mean = {name: decay * state.mean[name] + gradients[name] for name in params}
         moved = {name: value - rate * _scaled(mean[name], name, rates) for name, value in params.items()}
-        return Updated(moved, OptimiserState(state.count + 1, mean, {}))
+        return Updated(moved, OptimiserState(state.updates + 1, mean, {}))
 
     return update
 
@@ -108,7 +108,7 @@ def _adam(decay: float, decay_square: float, epsilon: float = 1e-8) -> Update:
     """
 
     def update(params: Params, gradients: Params, state: OptimiserState, rate: float, rates: Params | None) -> Updated:
-        count = state.count + 1
+        count = state.updates + 1
         correction = (1 - decay_square**count) ** 0.5
         size = rate * correction / (1 - decay**count)
         # A square root of exactly zero has an infinite derivative; where the update is differentiated through, a

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from limner.errors import LimnerError
 
 ALGORITHMS = ("reptile", "fomaml", "maml")
@@ -72,6 +74,16 @@ class MetaPlan:
             if wrong:
                 raise LimnerError(f"the meta-training plan's {what} cannot be used; right would be: {right}")
 
+    @property
+    def resolved_execution(self) -> str:
+        """``loop`` or ``vmap``: what ``auto`` means on this machine.
+
+        On a CPU, per-task weights turn convolutions into grouped ones and vmap loses in time and in memory.
+        """
+        if self.execution != "auto":
+            return self.execution
+        return "vmap" if torch.cuda.is_available() else "loop"
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types."""
         record = dataclasses.asdict(self)
@@ -84,5 +96,7 @@ class MetaPlan:
         for name in record:
             if name not in known:
                 raise LimnerError(f"a meta-training plan has no field {name!r}; it has: {', '.join(sorted(known))}")
-        tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in record.items()}
-        return dataclasses.replace(cls(), **tuples)
+        tuples: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
+        return cls(**tuples)
