@@ -24,6 +24,7 @@ from limner.types import Cost, Score, Scores
 
 SHAPE = (1, 16, 16)
 VAE = describe(create("vae", SHAPE))
+GAN = describe(create("gan", SHAPE))
 GOOD = Strategy(learning_rate=0.003, steps=300)
 POOR = Strategy(learning_rate=0.0001, steps=300)
 
@@ -175,12 +176,18 @@ def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing
     fitting = memory.put_model(params, VAE, role="start", name="all discs", family={"spec": "discs,size=16"})
     memory.put_model(params, describe(create("vae", (3, 16, 16))), role="start", name="colour")
     memory.put_model(params, VAE, role="model", name="no start")
-    (nothing_shipped / "small.safetensors").write_bytes(encode(params, describe(create("gan", SHAPE)), "start"))
+    (nothing_shipped / "small.safetensors").write_bytes(encode(params, GAN, "start"))
+    plan = {"inner_optimiser": "sgd", "inner_rate": 0.02, "inner_betas": [0.9, 0.99], "player_rates": {"critic": 2.0}}
+    sgd = memory.put_model({"net.a": torch.zeros(2)}, GAN, role="start", name="by sgd", plan=plan)
     found = advice(memory, a_task(discs(0), "discs"))
+    adapted = next(item for item in found if item.strategy.start == sgd)
+    assert (adapted.strategy.optimiser, adapted.strategy.learning_rate) == ("sgd", 0.02)  # as it was trained to be
+    assert memory.get_model(sgd).metadata["plan"] == plan
+    found.remove(adapted)
     assert [(item.learner, item.strategy.start) for item in found] == [
         ("vae", fitting), ("gan", "shipped:small"), ("vae", "scratch"), ("gan", "scratch"),
     ]  # fmt: skip
-    assert sources(found) == ["default", "portfolio", "portfolio", "portfolio"]
+    assert sources(found) == ["default", *["portfolio"] * 3]
     assert found[0].reason.startswith(
         "The default: the start all discs was meta-learned for 16×16 grey images on the same"
     )

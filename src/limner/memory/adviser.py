@@ -184,27 +184,27 @@ class Adviser:
                 described = describe(create(entry.learner, shape))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why))
                 continue
-            for reference, description, name, family in self._starts(entry.learner, shape):
-                same = _same_source(family, task.source)
+            for reference, description, about in self._starts(entry.learner, shape):
+                name = about["name"] or reference[:12]
+                same = _same_source(about.get("family"), task.source)
                 words = f"the start {name} was meta-learned for {_shape_words(shape)}"
                 words += " on the same source as these images" if same else " as these are"
                 evidence = () if reference.startswith("shipped:") else (reference,)
-                strategy = entry.strategy.replace(start=reference)
+                strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
                 found.append(Candidate(description, strategy, 0.0, "portfolio", f"{words}, and {entry.why}", evidence))
         for place, item in enumerate(found):
             item.prior = 0.5 - 0.01 * place
         found[0].source = "default"
         return found
 
-    def _starts(self, kind: str, shape: tuple[int, int, int]) -> Iterable[tuple[str, dict[str, Any], str, Any]]:
-        """Reference, learner, name and family of every start that fits: the memory's, newest first, then shipped."""
+    def _starts(self, kind: str, shape: tuple[int, int, int]) -> Iterable[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Reference, learner and metadata of every start that fits: the memory's, newest first, then shipped ones."""
         for model in self.memory.models(kind=kind, image_shape=shape, role="start"):
-            name = model.metadata["name"] or model.sha256[:12]
-            yield model.sha256, model.learner_description, name, model.metadata["family"]
+            yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
             description = model.learner_description
             if description["kind"] == kind and tuple(description["image_shape"]) == shape:
-                yield model.metadata["reference"], description, model.metadata["name"], model.metadata.get("family")
+                yield model.metadata["reference"], description, model.metadata
 
     def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
         """The most similar tasks of the same goal and image shape: sha256 to name and similarity, nearest first."""
@@ -350,6 +350,16 @@ def _advice(item: Candidate, rank: int, budget: float | None, paces: dict[str, f
         reason=reason[0].upper() + reason[1:] + ".", expected=expected, source=item.source, evidence=item.evidence,
     )  # fmt: skip
     return replace(made, id=secrets.token_hex(6), rank=rank)
+
+
+def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy:
+    """The strategy with the inner loop that a start was meta-learned with, for it was made to be adapted so."""
+    if plan is None:
+        return strategy
+    return strategy.replace(
+        optimiser=plan["inner_optimiser"], learning_rate=plan["inner_rate"], betas=tuple(plan["inner_betas"]),
+        player_rates=dict(plan["player_rates"]),
+    )  # fmt: skip
 
 
 def _same_source(family: Any, source: str) -> bool:

@@ -37,10 +37,17 @@ class StoredModel:
     rates: Params | None = None
 
 
-def encode(params: Params, learner_description: dict[str, Any], role: str, rates: Params | None = None) -> bytes:
+def encode(
+    params: Params,
+    learner_description: dict[str, Any],
+    role: str,
+    rates: Params | None = None,
+    about: dict[str, Any] | None = None,
+) -> bytes:
     """The bytes of a model's file: the same model always gives the same bytes.
 
-    The header's one entry ``limner`` is JSON with ``role`` and ``learner``.
+    The header's one entry ``limner`` is JSON with ``role``, ``learner`` and all of ``about`` (a start's ``family`` and
+    ``plan``), so that the file alone tells what it is: one from a memory can be shipped as it is.
 
     >>> data = encode({"net.a": torch.ones(2)}, {"kind": "vae"}, "start", rates={"net.a": torch.full((2,), 0.1)})
     >>> decode(data).metadata["role"], decode(data).params["net.a"].tolist()
@@ -50,7 +57,7 @@ def encode(params: Params, learner_description: dict[str, Any], role: str, rates
 
     tensors = dict(params) | {RATES + name: value for name, value in (rates or {}).items()}
     owned = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
-    header = json.dumps({"role": role, "learner": learner_description}, sort_keys=True)
+    header = json.dumps({**(about or {}), "role": role, "learner": learner_description}, sort_keys=True)
     return bytes(save(owned, metadata={"limner": header}))
 
 
@@ -63,12 +70,12 @@ def decode(data: bytes, origin: str = "this file") -> StoredModel:
         tensors = load(data)
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
         told = json.loads(header["limner"])
-        learner, role = told["learner"], told["role"]
+        learner, told["role"] = told.pop("learner"), told["role"]
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise LimnerError(f"{origin} is not a model of Limner; give a safetensors file that Limner wrote") from problem
     rates = {name.removeprefix(RATES): value for name, value in tensors.items() if name.startswith(RATES)}
     params = {name: value for name, value in tensors.items() if not name.startswith(RATES)}
-    return StoredModel(hashlib.sha256(data).hexdigest(), params, learner, told | {"role": role}, rates or None)
+    return StoredModel(hashlib.sha256(data).hexdigest(), params, learner, told, rates or None)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

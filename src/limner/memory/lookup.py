@@ -145,7 +145,8 @@ def stored_model(session: Session, row: ModelRow) -> StoredModel:
     runs = list(session.scalars(select(RunRow.id).where(RunRow.model_sha256 == row.sha256).order_by(RunRow.id)))
     metadata = {
         "role": row.role, "name": row.name, "bytes": row.bytes, "parent": row.parent_sha256, "family": row.family,
-        "runs": runs, "scores": scores_of(session, row.sha256), "imported": row.imported, "created": row.created,
+        "plan": row.plan, "runs": runs, "scores": scores_of(session, row.sha256),
+        "imported": row.imported, "created": row.created,
     }  # fmt: skip
     return StoredModel(row.sha256, {}, session.get_one(LearnerRow, row.learner_sha256).describe(), metadata)
 

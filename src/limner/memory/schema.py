@@ -142,6 +142,7 @@ class ModelRow(Table):
     learner_sha256: Mapped[str] = mapped_column(ForeignKey("learners.sha256"), index=True)
     parent_sha256: Mapped[str | None] = mapped_column(ForeignKey("models.sha256"), index=True)
     family: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     imported: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     created: Mapped[str] = mapped_column(default=now)
 

@@ -257,18 +257,20 @@ class Memory:
         curve: Iterable[CurvePoint] | None = None,
         scores: Scores | None = None,
         rates: Params | None = None,
+        plan: dict[str, Any] | None = None,
     ) -> str:
         """Keep a model, or with ``role="start"`` a meta-learned start (``rates``: its learned step sizes). Its sha256.
 
-        ``run`` is the id of the run that made it, ``parent`` the model it came from, ``family`` the task family it was
-        meta-learned on.
+        ``run`` is the id of the run that made it, ``parent`` the model it came from. ``family`` is the task family that
+        it was meta-learned on, ``plan`` how (its inner loop is what the adviser then proposes for adaptation).
         """
         with self.database.writing() as session:
             if parent is not None:
                 parent = lookup.find_model(session, parent).sha256
             sha256 = self._add_model(
-                session, params, learner_description, role=role, name=name, parent=parent, family=family, rates=rates
-            )
+                session, params, learner_description,
+                role=role, name=name, parent=parent, rates=rates, family=family, plan=plan,
+            )  # fmt: skip
             if run is not None:
                 lookup.find_run(session, run).model_sha256 = sha256
             if curve is not None:
@@ -286,16 +288,18 @@ class Memory:
         role: str,
         name: str,
         parent: str | None,
-        family: dict[str, Any] | None = None,
         rates: Params | None = None,
+        family: dict[str, Any] | None = None,
+        plan: dict[str, Any] | None = None,
     ) -> str:
         if role not in ("model", "start"):
             raise LimnerError(f"a stored model has no role {role!r}; it has: model, start")
-        data = encode(params, plain(learner), role, rates)
+        about = {"family": plain(family), "plan": plain(plan)}
+        data = encode(params, plain(learner), role, rates, {name: part for name, part in about.items() if part})
         sha256 = self.artifacts.put(data)
         row = ModelRow(
             sha256=sha256, role=role, name=name, bytes=len(data), learner_sha256=add_learner(session, learner),
-            parent_sha256=None if parent == sha256 else parent, family=plain(family),
+            parent_sha256=None if parent == sha256 else parent, **about,
         )  # fmt: skip
         _add_once(session, row, sha256)
         if name:

@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("learner_sha256", sa.String(length=64), nullable=False),
         sa.Column("parent_sha256", sa.String(length=64), nullable=True),
         sa.Column("family", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("plan", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("imported", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("created", sa.String(), nullable=False),
         sa.ForeignKeyConstraint(
