@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from limner.errors import LimnerError
+from limner.verbs.fields import read
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -59,10 +60,7 @@ def pairs(given: Sequence[str] | None) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not (name and equals):
             raise LimnerError(f"{text!r} cannot be read; right would be NAME=VALUE, e.g. latents=32")
-        try:
-            found[name.strip().replace("-", "_")] = json_format.loads(value)
-        except ValueError:
-            found[name.strip().replace("-", "_")] = value
+        found[name.strip().replace("-", "_")] = read(value)
     return found
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import budget as budgets
 from limner.verbs import directories
+from limner.verbs.fields import typed
 from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
-from limner.verbs.train import typed
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -64,7 +65,7 @@ def adapt(
         adviser = Adviser(remembered)
         found = adviser.recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
         advice = choose(found, start, learner)
-        strategy = with_budget(advice.strategy, limits).replace(**typed(fields or {}))
+        strategy = with_budget(advice.strategy, limits).replace(**typed(fields or {}, Strategy().to_json(), "strategy"))
         if given is not None:
             strategy = strategy.replace(start=start if start.startswith("shipped:") else given.sha256)
         elif start == "scratch":

@@ -238,7 +238,9 @@ def judged(run: Run, task: Task) -> Scores | None:
 
 
 def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95% interval of a share of ``count`` trials (Wilson 1927): ends of (p + z²/2n ± z√(p(1−p)/n + z²/4n²))/(1 + z²/n).
+    """The 95% interval of a share of ``count`` trials (Wilson 1927).
+
+    Its ends are (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
 
     >>> [round(end, 3) for end in wilson(0.9, 100)]
     [0.826, 0.945]

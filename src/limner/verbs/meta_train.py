@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limner.errors import LimnerError
 from limner.verbs import budget as budgets
+from limner.verbs.fields import typed
+
+if TYPE_CHECKING:
+    from limner.meta import Start
 
 
 class Learned(NamedTuple):
@@ -33,6 +37,7 @@ def meta_train(
     *,
     shots: int = 10,
     queries: int = 10,
+    start: str = "scratch",
     budget: str | None = None,
     name: str = "",
     options: dict[str, Any] | None = None,
@@ -46,6 +51,7 @@ def meta_train(
     """Meta-learn a start for ``learner`` by ``algorithm`` on the classes of the data spec ``family``, and remember it.
 
     algorithm  ``reptile``, ``maml`` or ``fomaml``
+    start      a model or start to go on from, ``scratch`` for fresh parameters
     budget     outer steps or time: ``1000steps``, ``10m``…
     options    the learner's; ``fields`` those of :class:`limner.meta.MetaPlan`
     out        also write the start to this ``.safetensors`` file
@@ -55,10 +61,11 @@ def meta_train(
     """
     import dataclasses
 
-    from limner.learners import create, describe
+    from limner.learners import create, describe, rebuild
     from limner.memory import Memory
     from limner.meta import MetaPlan, learn
     from limner.tasks import Family, load
+    from limner.verbs.line import find_start, listeners
 
     limits = budgets.parse(budget)
     wanted = dict(fields or {})
@@ -66,33 +73,63 @@ def meta_train(
         wanted["steps"] = limits.steps
     if limits.seconds is not None:
         wanted["seconds"] = limits.seconds
-    plan = MetaPlan.from_json({"algorithm": algorithm, **wanted})
+    plan = MetaPlan.from_json({"algorithm": algorithm, **typed(wanted, MetaPlan().to_json(), "plan")})
     path = claim_file(Path(out), force) if out is not None else None
     images = load(family)
     goal = "classify" if learner == "classifier" else "generate"
     tasks = Family(images, shots, queries, seed=seed, goal=goal, min_images=shots + queries)
-    network = create(learner, images.shape, **(options or {}))
+    if goal == "classify":
+        options = {"classes": len(images.class_names)} | (options or {})
     with Memory.open(memory) as remembered:
-        start = learn(network, tasks, algorithm, plan, seed, listeners=())
-        description = describe(network)
+        begun = find_start(start, remembered, images.shape)
+        network = (
+            create(learner, images.shape, **(options or {})) if begun is None else rebuild(begun.learner_description)
+        )
+        if network.kind != learner:
+            raise LimnerError(
+                f"the start {start} is a {network.kind}, not a {learner}; give another, or name that learner"
+            )
+        made = learn(
+            network,
+            tasks,
+            plan,
+            seed=seed,
+            start=None if begun is None else begun.params,
+            listeners=listeners(progress),
+        )
         sha256 = remembered.put_model(
-            start.params,
-            description,
+            made.params,
+            describe(network),
             role="start",
             name=name,
-            family=start.family,
-            curve=start.curve,
-            rates=start.rates,
+            parent=None if begun is None or start.startswith("shipped:") else begun.sha256,
+            family=made.family,
+            curve=made.curve,
+            rates=made.rates,
+            plan=plan.to_json(),
         )
     if path is not None:
-        start.save(path)
+        write_start(path, made)
     counts = {split: len(classes) for split, classes in tasks.classes.items()}
     notes = [
         *tasks.notes,
+        *made.notes,
         f"{counts['train']} classes to learn from, {counts['validation']} to validate on, {counts['test']} never seen",
-        f"{start.cost.steps} outer steps in {start.cost.seconds:.0f} s",
+        f"{made.cost.steps} outer steps in {made.cost.seconds:.0f} s",
     ]
-    return Learned(sha256, name, path, shots, notes, plan.to_json(), dict(start.family), dataclasses.asdict(start.cost))
+    return Learned(sha256, name, path, shots, notes, plan.to_json(), dict(made.family), dataclasses.asdict(made.cost))
+
+
+def write_start(path: Path, start: Start) -> None:
+    """Write the start as one safetensors file that tells its learner, plan and family.
+
+    Put into ``limner/data``, such a file is ``shipped:NAME``.
+    """
+    from limner.learners import describe
+    from limner.memory.artifacts import encode, write_atomically
+
+    about = {"family": start.family, "plan": start.plan.to_json()}
+    write_atomically(path, encode(start.params, describe(start.learner), "start", start.rates, about))
 
 
 def claim_file(path: Path, force: bool) -> Path:

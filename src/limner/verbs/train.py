@@ -9,6 +9,7 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import budget as budgets
 from limner.verbs import directories
+from limner.verbs.fields import typed
 from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ def train(
     from limner.learners import create, describe, rebuild
     from limner.memory import Memory
 
-    strategy = with_budget(Strategy(start=start).replace(**typed(fields or {})), budgets.parse(budget))
+    strategy = with_budget(
+        Strategy(start=start).replace(**typed(fields or {}, Strategy().to_json(), "strategy")), budgets.parse(budget)
+    )
     goal = "classify" if learner == "classifier" else "generate"
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
@@ -66,26 +69,3 @@ def train(
             memory=memory,
         )
         return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
-
-
-def typed(fields: dict[str, Any]) -> dict[str, Any]:
-    """The strategy's fields with the types that it has: ``augmentation`` and ``frozen`` are names with + between.
-
-    Raises :class:`LimnerError` for a value of another type than the field's.
-
-    >>> typed({"augmentation": "shift+noise", "clip": 1})
-    {'augmentation': ('shift', 'noise'), 'clip': 1}
-    """
-    plain = Strategy().to_json()
-    made: dict[str, Any] = {}
-    for name, value in fields.items():
-        right = plain.get(name)
-        if isinstance(right, list):
-            value = tuple(part for part in value.split("+") if part) if isinstance(value, str) else tuple(value)
-        numbers = isinstance(right, (int, float)) and isinstance(value, (int, float)) and not isinstance(value, bool)
-        whole = not isinstance(right, int) or isinstance(value, int)
-        if name in plain and not isinstance(right, list) and not (numbers and whole) and type(value) is not type(right):
-            kind = {int: "a whole number", float: "a number", str: "a word", dict: "a JSON object"}[type(right)]
-            raise LimnerError(f"the strategy's {name} is {value!r}; right would be {kind}, such as {right!r}")
-        made[name] = value
-    return made

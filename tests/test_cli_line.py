@@ -1,0 +1,257 @@
+"""The whole line by its commands, on tiny budgets."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from limner.cli.main import main
+
+DIGITS = "digits,size=16,classes=3"
+SMALL = ["--option", "width=8", "--option", "latents=4", "--set", "batch=5"]
+
+
+@pytest.fixture(scope="module")
+def there(tmp_path_factory):
+    """A place with two runs in it, made by commands."""
+    place = tmp_path_factory.mktemp("line")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        patch.setenv("LIMNER_MEMORY", str(place / "memory"))
+        adapted = ["adapt", "generate", DIGITS, "--shots", "10", "--budget", "3steps", "--out", "adapted", *SMALL]
+        assert main(adapted) == 0
+        trained = ["train", "gan", DIGITS, "--shots", "10", "--budget", "2steps", "--out", "trained", *SMALL]
+        assert main(trained) == 0
+    return place
+
+
+@pytest.fixture
+def place(there, monkeypatch):
+    monkeypatch.chdir(there)
+    monkeypatch.setenv("LIMNER_MEMORY", str(there / "memory"))
+    return there
+
+
+def told(capsys, words: list[str]):
+    """The one JSON document that the command prints."""
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("run", ["adapted", "trained"])
+def test_a_run_directory_is_complete(place, run):
+    names = {path.name for path in (place / run).iterdir()}
+    assert {
+        "run.json",
+        "request.json",
+        "model.safetensors",
+        "curve.csv",
+        "samples",
+        "report.html",
+        "README.md",
+    } <= names
+    assert list((place / run / "samples").glob("*.png"))
+    assert not [name for name in names if name.startswith(".")]
+    page = (place / run / "report.html").read_text()
+    assert "http://" not in page.replace("http://www.w3.org", "")
+    assert "<script src" not in page
+
+
+def test_the_adviser_is_told_what_came_of_its_advice(place, capsys):
+    (chosen,) = [row for row in told(capsys, ["memory", "list", "recommendations"]) if row["outcome_run"]]
+    run = told(capsys, ["memory", "show", "adapted"])
+    assert chosen["outcome_run"] == run["id"]
+    assert run["scores"]["kernel_distance"]["query"] > 100
+
+
+def test_the_memory_knows_both_runs(place, capsys):
+    rows = told(capsys, ["memory", "list"])
+    assert {row["name"]: row["state"] for row in rows} == {"adapted": "finished", "trained": "finished"}
+    assert told(capsys, ["memory", "verify"])["problems"] == []
+
+
+@pytest.mark.parametrize("kind", ["runs", "models", "starts", "tasks", "images", "recommendations"])
+def test_every_table_of_the_memory_prints(place, capsys, kind):
+    assert main(["memory", "list", kind]) == 0
+    assert capsys.readouterr().out.strip()
+
+
+def test_recommend_now_speaks_from_experience(place, capsys):
+    advice = told(capsys, ["recommend", DIGITS, "--shots", "10"])
+    assert any(one["source"] == "neighbour" or one["expected"] is not None for one in advice)
+    assert any(one["source"] == "default" for one in advice)
+    assert all(one["reason"] for one in advice)
+    assert main(["recommend", DIGITS, "--shots", "10"]) == 0
+    assert "why" in capsys.readouterr().out
+
+
+def test_samples_are_written(place, capsys):
+    written = told(capsys, ["sample", "adapted", "--count", "5", "--out", "drawn"])
+    assert len(written["images"]) == 5
+    sizes = {Image.open(place / path).size for path in written["images"]}
+    assert sizes == {(16, 16)}
+    assert Image.open(place / written["picture"]).size[0] > 16
+    assert main(["sample", "adapted", "--out", "drawn"]) == 2
+    assert main(["sample", "adapted", "--count", "2", "--out", "drawn", "--force"]) == 0
+    assert len(list((place / "drawn").glob("0*.png"))) == 2
+
+
+def test_samples_repeat_by_seed(place, capsys):
+    def drawn(out: str, seed: str) -> bytes:
+        assert main(["sample", "adapted", "--count", "2", "--out", out, "--seed", seed]) == 0
+        return (place / out / "0001.png").read_bytes()
+
+    assert drawn("first", "7") == drawn("second", "7") != drawn("third", "8")
+
+
+def test_evaluate_a_run_and_a_folder(place, capsys):
+    by_run = told(capsys, ["evaluate", "adapted", DIGITS, "--count", "50"])
+    assert by_run["samples"] == 50
+    assert by_run["values"]["kernel_distance"]["floor"] is not None
+    main(["sample", "adapted", "--count", "20", "--out", "folder"])
+    (place / "folder" / "grid.png").unlink()
+    by_folder = told(capsys, ["evaluate", "folder:folder,size=16,colour=grey", DIGITS])
+    assert by_folder["samples"] == 20
+    assert main(["evaluate", "adapted", DIGITS]) == 0
+    assert "kernel distance" in capsys.readouterr().out
+
+
+def test_compare_writes_one_page_and_one_table(place, capsys):
+    made = told(capsys, ["compare", "adapted", "trained", "--out", "side"])
+    assert [row["name"] for row in made["rows"]] == ["adapted", "trained"]
+    page = (place / made["page"]).read_text()
+    assert "adapted" in page
+    assert "trained" in page
+    assert main(["compare", "adapted", "trained"]) == 0
+    assert "kernel_distance" in capsys.readouterr().out
+
+
+def test_data_describes_and_draws(place, capsys):
+    record = told(capsys, ["data", DIGITS, "--out", "preview.png"])
+    assert record["images"] == sum(record["classes"].values())
+    assert (record["height"], record["channels"]) == (16, 1)
+    assert Image.open(place / "preview.png").format == "PNG"
+    assert main(["data", DIGITS, "--out", "preview.png"]) == 2
+    assert main(["data", DIGITS, "--out", "preview.png", "--force"]) == 0
+
+
+def test_memory_moves_and_forgets(place, capsys, tmp_path):
+    assert main(["memory", "export", str(tmp_path / "all.limner")]) == 0
+    other = ["--memory", str(tmp_path / "other")]
+    assert main(["memory", "import", str(tmp_path / "all.limner"), *other]) == 0
+    assert len(told(capsys, ["memory", "list", *other])) == 2
+    assert main(["memory", "forget", "trained", "--dry-run", *other]) == 0
+    assert len(told(capsys, ["memory", "list", *other])) == 2
+    assert main(["memory", "forget", "trained", *other]) == 0
+    assert [row["name"] for row in told(capsys, ["memory", "list", *other])] == ["adapted"]
+    assert told(capsys, ["memory", "verify", *other])["problems"] == []
+
+
+def test_a_start_is_learned_and_used(place, capsys):
+    family = "digits,size=16"
+    words = ["meta-train", "reptile", "vae", "--family", family, "--shots", "4", "--queries", "4", "--budget", "2steps"]
+    quick = ["--set", "inner_steps=1", "--set", "validate_tasks=1", "--option", "width=8", "--option", "latents=4"]
+    made = told(capsys, [*words, *quick, "--name", "little", "--out", "little.safetensors"])
+    assert made["family"]["spec"] == family
+    assert (place / "little.safetensors").stat().st_size > 1000
+    assert main([*words, *quick, "--out", "little.safetensors"]) == 2
+    run = ["adapt", "generate", DIGITS, "--shots", "10", "--budget", "2steps", "--start", "little", "--out", "begun"]
+    assert main(run) == 0
+    record = told(capsys, ["memory", "show", "begun"])
+    assert record["start"] == made["sha256"]
+    assert told(capsys, ["memory", "list", "starts"])[0]["name"] == "little"
+
+
+def test_a_folder_of_mixed_images(place, capsys):
+    random = np.random.default_rng(1)
+    for index in range(14):
+        folder = place / "mine" / ("cats" if index % 2 else "dogs")
+        folder.mkdir(parents=True, exist_ok=True)
+        side = 20 + 3 * index
+        Image.fromarray(random.integers(0, 256, (side, side + 5, 3), dtype=np.uint8)).save(folder / f"{index}.jpg")
+    words = ["adapt", "generate", "folder:mine,size=16", "--shots", "8", "--budget", "2steps", "--learner", "vae"]
+    made = told(capsys, [*words, "--out", "from-folder", "--option", "width=8"])
+    assert made["state"] == "finished"
+    assert (place / "from-folder" / "report.html").exists()
+
+
+def test_a_classifier_is_scored_by_accuracy(place, capsys):
+    words = ["train", "classifier", "digits,size=16", "--shots", "400", "--budget", "30steps", "--option", "width=8"]
+    made = told(capsys, [*words, "--out", "classifier", "--set", "batch=64"])
+    accuracy = made["scores"]["values"]["accuracy"]
+    assert accuracy["low"] < accuracy["value"] < accuracy["high"]
+    assert accuracy["value"] > 0.2
+
+
+def test_force_begins_a_run_again(place):
+    words = ["train", "vae", DIGITS, "--shots", "5", "--budget", "1steps", "--out", "again", *SMALL]
+    assert main(words) == 0
+    first = json.loads((place / "again" / "request.json").read_text())["run"]
+    assert main(words) == 2
+    assert main([*words, "--force"]) == 0
+    assert json.loads((place / "again" / "request.json").read_text())["run"] != first
+
+
+LONG = ["train", "vae", DIGITS, "--shots", "10", "--budget", "100000steps", *SMALL]
+
+
+def begun(place: Path, out: str) -> subprocess.Popen[str]:
+    """The command in a process of its own, once it has taken some steps."""
+    command = [
+        sys.executable,
+        "-c",
+        "import sys; from limner.cli.main import main; sys.exit(main())",
+        *LONG,
+        "--out",
+        out,
+    ]
+    process = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (place / out / "request.json").exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1.5)
+    return process
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_ctrl_c_saves_says_how_to_go_on_and_resume_goes_on(place, capsys):
+    process = begun(place, "stopped")
+    os.kill(process.pid, signal.SIGINT)
+    _, complaint = process.communicate(timeout=60)
+    assert process.returncode == 130, complaint
+    assert complaint.strip().splitlines()[-1].startswith("limner: stopped at step ")
+    assert "limner train --resume stopped" in complaint
+    assert "Traceback" not in complaint
+    assert told(capsys, ["memory", "show", "stopped"])["state"] == "stopped"
+    reached = json.loads((place / "stopped" / "run.json").read_text())
+    shorten(place / "stopped", reached["cost"]["steps"] + 3)
+    assert main(["train", "--resume", "stopped"]) == 0
+    assert told(capsys, ["memory", "show", "stopped"])["state"] == "finished"
+    assert (place / "stopped" / "report.html").exists()
+    assert main(["train", "--resume", "stopped"]) == 2
+
+
+def shorten(directory: Path, steps: int) -> None:
+    """Let the stopped run end after ``steps`` in all."""
+    request = json.loads((directory / "request.json").read_text())
+    request["strategy"]["steps"] = steps
+    (directory / "request.json").write_text(json.dumps(request))
+
+
+def test_a_new_user_in_a_process_of_their_own(place):
+    script = Path(sys.executable).with_name("limner")
+    if not script.exists():
+        pytest.skip("limner is not installed as a command beside this Python")
+    done = subprocess.run([script, "data", DIGITS, "--json"], capture_output=True, text=True, cwd=place)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["channels"] == 1
