@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -50,6 +51,19 @@ class ImageSet:
                 f"{self.name}: {len(self.images)} images but {len(self.labels)} labels; there must be one for each image"
             )
 
+        if self.labels is not None and self.class_names and len(self.labels):
+            low, high = int(self.labels.min()), int(self.labels.max())
+            if low < 0 or high >= len(self.class_names):
+                raise LimnerError(
+                    f"{self.name}: labels run from {low} to {high}, but there are {len(self.class_names)} class names; "
+                    f"labels must be places in the list of names"
+                )
+        if self.class_groups is not None and len(self.class_groups) != len(self.class_names):
+            raise LimnerError(
+                f"{self.name}: {len(self.class_names)} classes but {len(self.class_groups)} groups of classes; "
+                f"there must be one for each class"
+            )
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -64,7 +78,7 @@ class ImageSet:
         """Identity of the content: sha256 over shape, image bytes and labels."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         for part in self.images.split(4096):
-            digest.update(part.contiguous().numpy().tobytes())
+            digest.update(part.contiguous().numpy().data)
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).contiguous().numpy().tobytes())
         return digest.hexdigest()
@@ -73,6 +87,31 @@ class ImageSet:
         """The images at ``indices`` (int64 or bool), with their labels; class names are kept."""
         labels = None if self.labels is None else self.labels[indices]
         return replace(self, images=self.images[indices], labels=labels, name=name or self.name)
+
+    def restrict(self, classes: Sequence[int], indices: Tensor | None = None, name: str | None = None) -> ImageSet:
+        """Only the images of ``classes``, labelled by their place in that list; groups follow.
+
+        ``indices`` are the places of these images where the caller knows them already.
+        """
+        if self.labels is None:
+            raise LimnerError(f"{self.name} has no classes; give images in one folder a class, or an array of labels")
+        place = torch.full((len(self.class_names),), -1, dtype=torch.int64)
+        place[torch.tensor(classes, dtype=torch.int64)] = torch.arange(len(classes))
+        if indices is None:
+            indices = torch.nonzero(place[self.labels] >= 0).flatten()
+        groups, group_names = None, self.group_names
+        if self.class_groups is not None:
+            kept, groups = self.class_groups[torch.tensor(classes, dtype=torch.int64)].unique(return_inverse=True)
+            group_names = tuple(self.group_names[group] for group in kept.tolist())
+        return replace(
+            self,
+            images=self.images[indices],
+            labels=place[self.labels[indices]],
+            class_names=tuple(self.class_names[index] for index in classes),
+            class_groups=groups,
+            group_names=group_names,
+            name=name or self.name,
+        )
 
     def of_class(self, index: int) -> Tensor:
         """Indices of the images of class ``index``."""

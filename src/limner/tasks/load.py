@@ -1,0 +1,189 @@
+"""From a data spec to an image set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limner.errors import LimnerError
+from limner.tasks import cache
+from limner.tasks.arrays import ArraySource, open_digits, open_idx, open_npz
+from limner.tasks.convert import Array, array_to_bytes, default_size, is_grey, square
+from limner.tasks.image_set import ImageSet
+from limner.tasks.select import choose_classes, wanted
+from limner.tasks.spec import KINDS, Spec, parse
+
+Progress = Callable[[int, int], None]
+"""Called now and then with how many images are done, and of how many."""
+
+
+def load(spec: str, *, progress: Progress | None = None, **options: Any) -> ImageSet:
+    """The image set that a data spec names; keyword ``options`` replace those in the spec.
+
+    ``spec`` is ``KIND[:PATH][,option=value]…``, or the path of a folder, zip archive, npz archive or IDX file. See
+    :func:`kinds` for the kinds. Options of all kinds:
+
+    - ``size``: the side in pixels (default: the images' own where all are squares of one side from 16 to 64, or else 32)
+    - ``colour``: ``grey`` or ``rgb`` (default: grey where all images are)
+    - ``fit``: ``crop`` (default), ``pad`` or ``stretch``
+    - ``classes``: names, patterns or indices, as in ``a+b+c`` or ``0-9``
+    - ``limit``: the first so many images of each class
+    - ``memory_limit``: bytes above which the images are mapped from a file in the cache
+      (default: ``LIMNER_MEMORY_LIMIT``, or a quarter of the memory)
+
+    Raises :class:`LimnerError` where the spec is wrong or holds no image that can be used. Single files that cannot be
+    used are left out and named in the image set's notes.
+
+    >>> images = load("digits,size=16,classes=0-1")
+    >>> images.shape, images.class_names, len(images)
+    ((1, 16, 16), ('0', '1'), 360)
+    """
+    known = parse(spec, **options)
+    name = str(known) if options else spec.strip()
+    if known.kind == "glyphs":
+        from limner.tasks import glyphs
+
+        return glyphs.load(known, name, progress)
+    opened = {"npz": open_npz, "idx": open_idx, "digits": open_digits}
+    if known.kind in opened:
+        return _from_arrays(opened[known.kind](known), known, name, progress)
+    raise LimnerError(f"{known.kind} cannot be read yet")
+
+
+def kinds() -> dict[str, str]:
+    """Every kind of data and one line of help for it.
+
+    >>> kinds()["digits"]
+    'digits: 1,797 handwritten digits in 10 classes (scikit-learn)'
+    """
+    return {name: f"{name}{':' + kind.path if kind.path else ''}: {kind.help}" for name, kind in KINDS.items()}
+
+
+def describe(images: ImageSet) -> dict[str, Any]:
+    """What there is to say about an image set, as plain JSON.
+
+    >>> described = describe(load("digits,size=16"))
+    >>> described["images"], described["classes"]["0"]
+    (1797, 178)
+    """
+    counts: list[int] = []
+    if images.labels is not None:
+        counts = torch.bincount(images.labels, minlength=len(images.class_names)).tolist()
+    # a spread of at most 4,096 images is enough for the intensities, and quick where they are mapped
+    some = images.images[:: max(1, len(images) // 4096)].float() / 255
+    return {
+        "name": images.name,
+        "images": len(images),
+        "shape": list(images.shape),
+        "classes": dict(zip(images.class_names, counts, strict=True)) if counts else {},
+        "groups": list(images.group_names),
+        "intensity": {"mean": round(some.mean().item(), 4), "deviation": round(some.std().item(), 4)},
+        "licence": images.licence,
+        "sha256": images.sha256,
+        "notes": list(images.notes),
+    }
+
+
+def store(parts: Iterator[Array], total: int, name: str, limit: int | None, record: dict[str, Any]) -> Tensor:
+    """Parts of ``total`` bytes in memory, or where that is more than the limit, mapped from the cache file ``name``."""
+    if total > cache.memory_limit(limit):
+        return cache.keep(name, parts, record)
+    return torch.from_numpy(np.concatenate(list(parts)))
+
+
+def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress | None) -> ImageSet:
+    """Select, resize and store what is an array already."""
+    count, options = source.shape[0], spec.options
+    labels, names, groups, group_names = classes_of(source, name)
+    chosen = choose_classes(options["classes"], names, name) if "classes" in options else None
+    keep = wanted(labels, count, chosen, options.get("limit"))
+    if len(keep) == 0:
+        raise LimnerError(f"{name} holds no images; give some, or other classes")
+    channels_first = len(source.shape) == 4 and source.shape[3] not in (1, 3, 4)
+    height, width = source.shape[2:] if channels_first else source.shape[1:3]
+    size = options.get("size") or default_size({(width, height)})
+    colour = options.get("colour") or _colour(source, keep)
+    total = len(keep) * size * size * (1 if colour == "grey" else 3)
+    parts = _squares(source, keep, size, colour, options.get("fit", "crop"), progress)
+    images = store(parts, total, cache.key("arrays", name, source.stamp), options.get("memory_limit"), {"what": name})
+    made = ImageSet(
+        images,
+        name,
+        labels=None if labels is None else labels[keep],
+        class_names=names,
+        class_groups=groups,
+        group_names=group_names,
+        licence=source.licence,
+        notes=tuple(source.notes),
+    )
+    return made if chosen is None else made.restrict(chosen)
+
+
+def _colour(source: ArraySource, keep: Tensor) -> str:
+    """``grey`` where all images that are kept are."""
+    if len(source.shape) == 3 or 1 in (source.shape[1], source.shape[3]):
+        return "grey"
+    return "grey" if all(is_grey(part) for _, part in _kept(source, keep)) else "rgb"
+
+
+def _kept(source: ArraySource, keep: Tensor) -> Iterator[tuple[int, Array]]:
+    """The images at the sorted places ``keep``, part by part, as uint8 ``(n, h, w, c)``, and how many were read so far."""
+    places, start = keep.numpy(), 0
+    for part in source.parts():
+        here = places[np.searchsorted(places, start) : np.searchsorted(places, start + len(part))] - start
+        if len(here):
+            whole = part if len(here) == len(part) else part[here]
+            yield start + len(part), array_to_bytes(whole, source.name)
+        start += len(part)
+
+
+def _squares(
+    source: ArraySource, keep: Tensor, size: int, colour: str, fit: str, progress: Progress | None
+) -> Iterator[Array]:
+    """The images that are kept as uint8 ``(n, c, size, size)``, part by part."""
+    from PIL import Image
+
+    for done, part in _kept(source, keep):
+        channels = 1 if colour == "grey" else 3
+        if part.shape[1:] == (size, size, channels):
+            yield part.transpose(0, 3, 1, 2)
+        elif part.shape[1:3] == (size, size) and channels == 3 and part.shape[3] == 1:
+            yield np.repeat(part.transpose(0, 3, 1, 2), 3, axis=1)
+        else:
+            pictures = (Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in part)
+            yield np.stack([square(picture, size, fit, colour) for picture in pictures])
+        if progress is not None:
+            progress(done, source.shape[0])
+
+
+def classes_of(source: ArraySource, name: str) -> tuple[Tensor | None, tuple[str, ...], Tensor | None, tuple[str, ...]]:
+    """Labels, class names, the group of each class and group names of a source."""
+    count = source.shape[0]
+    for values, what in ((source.labels, "labels"), (source.groups, "groups")):
+        if values is not None and len(values) != count:
+            raise LimnerError(f"{name}: {count} images but {len(values)} {what}; there must be one for each image")
+    if source.labels is None:
+        if source.groups is not None:
+            raise LimnerError(f"{name}: groups without labels; name the array of labels with labels=")
+        return None, (), None, ()
+    values, labels = np.unique(source.labels, return_inverse=True)
+    names = tuple(source.names[value] if source.names else str(value) for value in values.tolist())
+    if source.groups is None:
+        return torch.from_numpy(labels.astype(np.int64)), names, None, ()
+    group_values, group = np.unique(source.groups, return_inverse=True)
+    group_names = tuple(
+        source.group_names[value] if source.group_names else str(value) for value in group_values.tolist()
+    )
+    pairs, together = np.unique(np.stack([group, labels]), axis=1, return_inverse=True)
+    if pairs.shape[1] > len(names):
+        source.notes.append("some labels occur in several groups, so a class is a group and a label together")
+        names = tuple(f"{group_names[g]}/{names[label]}" for g, label in pairs.T.tolist())
+        labels, of_class = together.reshape(-1), pairs[0]
+    else:
+        of_class = np.empty(len(names), dtype=np.int64)
+        of_class[pairs[1]] = pairs[0]
+    return torch.from_numpy(labels.astype(np.int64)), names, torch.from_numpy(of_class.astype(np.int64)), group_names

@@ -1,0 +1,58 @@
+"""Which images of a source are wanted: classes by name or index, and at most so many of each."""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from limner.errors import LimnerError
+from limner.tasks.spec import nearest
+
+
+def choose_classes(text: str, names: Sequence[str], where: str) -> list[int]:
+    """Indices of the classes that ``text`` names: names, patterns with ``*``, indices or ranges of them, joined by ``+``.
+
+    A name goes before an index. Raises :class:`LimnerError` for what is no class.
+
+    >>> choose_classes("cat+0-1", ["ant", "bee", "cat"], "pets")
+    [2, 0, 1]
+    """
+    if not names:
+        raise LimnerError(f"{where} has no classes to choose {text!r} from; leave out the option classes")
+    places = {name: index for index, name in enumerate(names)}
+    chosen: list[int] = []
+    for word in [text] if text in places else text.split("+"):
+        span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        if word in places:
+            found = [places[word]]
+        elif span and int(span[1]) <= int(span[2] or span[1]) < len(names):
+            found = list(range(int(span[1]), int(span[2] or span[1]) + 1))
+        else:
+            found = [places[name] for name in fnmatch.filter(names, word)]
+        if not found:
+            raise LimnerError(
+                f"{where} has no class {word!r}{nearest(word, names)}; give names or indices from 0 to {len(names) - 1}"
+            )
+        chosen += [index for index in found if index not in chosen]
+    return chosen
+
+
+def wanted(labels: Tensor | None, count: int, chosen: list[int] | None, limit: int | None) -> Tensor:
+    """Indices of the images of the ``chosen`` classes (all where ``None``), the first ``limit`` of each, in order.
+
+    >>> wanted(torch.tensor([1, 0, 1, 1]), 4, [1], 2)
+    tensor([0, 2])
+    """
+    if labels is None:
+        return torch.arange(count if limit is None else min(count, limit))
+    keep = torch.ones(count, dtype=torch.bool) if chosen is None else torch.isin(labels, torch.tensor(chosen))
+    if limit is not None:
+        order = torch.argsort(labels, stable=True)
+        sizes = torch.bincount(labels)
+        rank = torch.arange(count) - (sizes.cumsum(0) - sizes)[labels[order]]
+        keep[order[rank >= limit]] = False
+    return torch.nonzero(keep).flatten()
