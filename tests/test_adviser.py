@@ -16,8 +16,8 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.learners import create, describe
 from limner.memory import Adviser, Fingerprint, Memory, Recommendation, adviser, fingerprint, shipped
-from limner.memory.artifacts import encode
 from limner.memory.fingerprints import SCALES
+from limner.model_file import encode
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import Cost, Score, Scores

@@ -25,9 +25,9 @@ from sqlalchemy import create_engine, inspect, text
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
-from limner.memory.artifacts import decode, encode
 from limner.memory.database import upgrade
 from limner.memory.schema import REVISION, TABLES, Table
+from limner.model_file import decode, encode
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import Cost, CurvePoint, Score, Scores

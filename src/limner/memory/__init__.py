@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from limner.memory.adviser import Adviser, Recommendation
-    from limner.memory.artifacts import StoredModel
     from limner.memory.fingerprints import Fingerprint, fingerprint
     from limner.memory.shipped import shipped_starts
     from limner.memory.store import Memory
+    from limner.model_file import StoredModel
 
 __all__ = ["Adviser", "Fingerprint", "Memory", "Recommendation", "StoredModel", "fingerprint", "shipped_starts"]
 

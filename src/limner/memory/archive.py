@@ -16,9 +16,10 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
-from limner.memory.artifacts import Artifacts, decode, write_atomically
+from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database
 from limner.memory.schema import REVISION, TABLES, ModelRow, RunRow, Table, now
+from limner.model_file import decode, write_atomically
 
 FORMAT = "limner-memory"
 """What an export says it is."""

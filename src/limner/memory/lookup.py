@@ -9,7 +9,6 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
-from limner.memory.artifacts import StoredModel
 from limner.memory.schema import (
     CurveRow,
     EvaluationRow,
@@ -23,6 +22,7 @@ from limner.memory.schema import (
     Table,
     TaskRow,
 )
+from limner.model_file import StoredModel
 
 KINDS = ("runs", "models", "starts", "tasks", "images", "recommendations")
 """What can be listed."""

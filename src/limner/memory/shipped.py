@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from limner.errors import LimnerError
-from limner.memory.artifacts import StoredModel, decode
+from limner.model_file import StoredModel, decode
 
 DATA = Path(__file__).parent.parent / "data"
 """The package's data folder."""

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import archive, forgetting, lookup, processes
-from limner.memory.artifacts import Artifacts, StoredModel, decode, encode
+from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database, locate
 from limner.memory.schema import (
     CurveRow,
@@ -34,6 +34,7 @@ from limner.memory.schema import (
     now,
     plain,
 )
+from limner.model_file import StoredModel, decode, encode
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import CurvePoint, Params, Scores
