@@ -20,7 +20,7 @@ from limner.meta.algorithms import Episode, MetaGradient, adapt, mean_gradient
 from limner.meta.plan import MetaPlan
 from limner.seeds import generator
 from limner.tasks import Family, ImageSet, Task
-from limner.types import Batch, Cost, CurvePoint, Draws, Params
+from limner.types import Batch, Cost, CurvePoint, Params
 
 _PATIENCE = 10
 """So many outer steps in a row without a finite meta-gradient end a meta-training."""
@@ -96,7 +96,7 @@ def learn(
     if family.classes["validation"] and (not curve or curve[-1].step != done):
         curve.append(_validate(learner, family, plan, params, seed, done, begun, listeners))
     for listener in listeners:
-        listener.on_end()
+        listener.on_end("stopped" if notes else "finished")
     cost = Cost(time.perf_counter() - begun, done, torch.get_num_threads())
     return Start(learner, params, plan, family.to_json(), None, curve, cost, notes)
 
@@ -179,5 +179,5 @@ def _validate(
                 totals[name] = totals.get(name, 0.0) + float(loss) / plan.validate_tasks
     point = CurvePoint(step, time.perf_counter() - begun, totals)
     for listener in listeners:
-        listener.on_evaluate(step, totals)
+        listener.on_evaluate(step, totals, params)
     return point

@@ -1,0 +1,86 @@
+"""Augmentations of a training batch: pure functions of images in [0, 1] and a generator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from limner.errors import LimnerError
+
+Augmentation = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def augment(images: Tensor, names: tuple[str, ...], generator: torch.Generator) -> Tensor:
+    """``images (n, c, h, w)`` through the named augmentations in turn, each image with its own random numbers.
+
+    The same generator state gives the same result. Raises :class:`LimnerError` for an unknown name.
+
+    >>> augment(torch.ones(2, 1, 8, 8), ("flip",), torch.Generator().manual_seed(0)).shape
+    torch.Size([2, 1, 8, 8])
+    """
+    for name in names:
+        if name not in CATALOGUE:
+            raise LimnerError(f"there is no augmentation {name!r}; there are: {', '.join(CATALOGUE)}")
+        images = CATALOGUE[name][0](images, generator)
+    return images
+
+
+def _uniform(count: int, reach: float, generator: torch.Generator) -> Tensor:
+    return (torch.rand(count, generator=generator, device=generator.device) * 2 - 1) * reach
+
+
+def _moved(images: Tensor, matrices: Tensor) -> Tensor:
+    grid = functional.affine_grid(matrices, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
+
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Moves each image by whole pixels, up to 8% of its side; the border is repeated."""
+    count, _, height, width = images.shape
+    reach = max(1, round(0.08 * min(height, width)))
+    padded = functional.pad(images, (reach,) * 4, mode="replicate")
+    down, right = (torch.randint(2 * reach + 1, (count, 1), generator=generator) for _ in range(2))
+    rows = (torch.arange(height) + down)[:, None, :, None]
+    columns = (torch.arange(width) + right)[:, None, None, :]
+    picked = torch.arange(count)[:, None, None, None]
+    channels = torch.arange(images.shape[1])[None, :, None, None]
+    return padded[picked, channels, rows, columns]
+
+
+def affine(images: Tensor, generator: torch.Generator) -> Tensor:
+    """A small turn (±8°), scale and shear (±10%) and shift (±6% of the side); the border is repeated."""
+    count = len(images)
+    angle = _uniform(count, 8.0, generator) * math.pi / 180
+    across, down = 1 + _uniform(count, 0.1, generator), 1 + _uniform(count, 0.1, generator)
+    shear = _uniform(count, 0.1, generator)
+    right, low = _uniform(count, 0.12, generator), _uniform(count, 0.12, generator)
+    top = torch.stack([across * angle.cos(), shear - angle.sin(), right], 1)
+    bottom = torch.stack([angle.sin(), down * angle.cos(), low], 1)
+    return _moved(images, torch.stack([top, bottom], 1))
+
+
+def flip(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirrors every other image, by chance, left to right."""
+    mirrored = torch.rand(len(images), generator=generator) < 0.5
+    return torch.where(mirrored[:, None, None, None], images.flip(3), images)
+
+
+def colour(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Changes brightness (±15%) and contrast (±20%)."""
+    brightness = _uniform(len(images), 0.15, generator)[:, None, None, None]
+    contrast = 1 + _uniform(len(images), 0.2, generator)[:, None, None, None]
+    middle = images.mean((1, 2, 3), keepdim=True)
+    return ((images - middle) * contrast + middle + brightness).clamp(0, 1)
+
+
+CATALOGUE: dict[str, tuple[Augmentation, str]] = {
+    "shift": (shift, "moves by whole pixels, up to 8% of the side"),
+    "affine": (affine, "small turns, scales, shears and shifts"),
+    "flip": (flip, "mirrors half of the images left to right"),
+    "colour": (colour, "small changes of brightness and contrast"),
+}
+"""Every augmentation by name, with one line that explains it."""

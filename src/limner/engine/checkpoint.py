@@ -1,0 +1,120 @@
+"""Everything a run needs to go on exactly where it was, in one file that is either whole or not there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.engine.optimisers import OptimiserState
+from limner.engine.step import States
+from limner.errors import LimnerError
+from limner.model_file import write_atomically
+from limner.types import CurvePoint, Params
+
+NAME = "checkpoint.safetensors"
+
+
+@dataclass
+class Training:
+    """The state of a training: all that changes from step to step. Parameters are never changed in place, so keeping
+    a reference to them is a snapshot.
+
+    average     exponential moving average of the parameters (empty where there is none)
+    random      the generator that batches, augmentations and draws come from
+    order       image indices still to come in this pass through the support set
+    slowed      factor on the learning rate, halved at each roll-back
+    best        parameters with the lowest ``best_score`` so far
+    """
+
+    params: Params
+    states: States
+    average: Params
+    random: torch.Generator
+    order: Tensor
+    step: int = 0
+    seconds: float = 0.0
+    slowed: float = 1.0
+    rollbacks: int = 0
+    best: Params = field(default_factory=dict)
+    best_score: float = float("inf")
+    curve: list[CurvePoint] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
+    """Write the state to ``directory``; ``identity`` says which run it belongs to.
+
+    Raises :class:`LimnerError` where the disk refuses; the former checkpoint stays whole.
+    """
+    from safetensors.torch import save as to_bytes
+
+    tensors: dict[str, Tensor] = {"random": training.random.get_state(), "order": training.order}
+    for part in ("params", "average", "best"):
+        tensors |= {f"{part}/{name}": value for name, value in getattr(training, part).items()}
+    for player, state in training.states.items():
+        for kind in ("mean", "square"):
+            tensors |= {f"{player}/{kind}/{name}": value for name, value in getattr(state, kind).items()}
+    plain = {
+        "identity": identity,
+        "updates": {player: state.updates for player, state in training.states.items()},
+        "curve": [asdict(point) for point in training.curve],
+        **{name: getattr(training, name) for name in _PLAIN},
+    }
+    owned = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
+    write_atomically(directory / NAME, to_bytes(owned, metadata={"training": json.dumps(plain)}))
+
+
+_PLAIN = ("step", "seconds", "slowed", "rollbacks", "best_score", "notes")
+
+
+def load(directory: Path, identity: dict[str, Any]) -> Training:
+    """The state that :func:`save` wrote.
+
+    Raises :class:`LimnerError` where there is none, it is damaged, or it belongs to another run.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = directory / NAME
+    if not path.exists():
+        raise LimnerError(f"{directory} holds no {NAME}, so there is nothing to go on with; begin the run anew")
+    try:
+        with safe_open(path, "pt") as file:
+            plain = json.loads(file.metadata()["training"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+    except (SafetensorError, KeyError, TypeError, ValueError) as problem:
+        raise LimnerError(f"{path} is damaged; begin the run anew") from problem
+    if plain["identity"] != identity:
+        changed = sorted(name for name in identity if plain["identity"].get(name) != identity[name])
+        raise LimnerError(
+            f"{path} belongs to another run: its {' and '.join(changed)} differ; resume with what it was begun with"
+        )
+
+    def under(prefix: str) -> Params:
+        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+    random = torch.Generator()
+    random.set_state(tensors["random"])
+    states = {
+        player: OptimiserState(updates, under(f"{player}/mean/"), under(f"{player}/square/"))
+        for player, updates in plain["updates"].items()
+    }
+    return Training(
+        params=under("params/"),
+        states=states,
+        average=under("average/"),
+        random=random,
+        order=tensors["order"],
+        best=under("best/"),
+        curve=[CurvePoint(**point) for point in plain["curve"]],
+        **{name: plain[name] for name in _PLAIN},
+    )
+
+
+def remove(directory: Path) -> None:
+    """Delete the checkpoint of a run that needs it no more."""
+    (directory / NAME).unlink(missing_ok=True)

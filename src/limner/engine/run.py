@@ -1,0 +1,163 @@
+"""A run: one learner, on one task, under one strategy; and its directory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import platform
+import secrets
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.learners import Learner, describe, rebuild
+from limner.model_file import decode, encode, write_atomically
+from limner.seeds import generator
+from limner.types import Cost, CurvePoint, Params, Request, Scores
+
+
+@dataclass
+class Run:
+    """What came of a training.
+
+    params   what predictions use: the last parameters (averaged, where the strategy says so) and what was fitted
+    best     the parameters with the best score on the query set on the way, where there was one. Scores are those of
+             ``params``: choosing by the query set and then reporting on it flatters
+    state    ``finished``, ``stopped`` (can be resumed) or ``failed``
+    lineage  where it came from: start, memory id, directory
+
+    :meth:`save` writes a complete directory and :meth:`load` reads it back.
+    """
+
+    learner: Learner
+    task_name: str
+    source: str
+    strategy: Strategy
+    seed: int
+    params: Params
+    best: Params | None = None
+    state: str = "finished"
+    curve: list[CurvePoint] = field(default_factory=list)
+    cost: Cost = field(default_factory=Cost)
+    scores: Scores | None = None
+    notes: list[str] = field(default_factory=list)
+    lineage: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
+
+    def sample(self, count: int, seed: int = 0) -> Tensor:
+        """``count`` new images, uint8 ``(count, c, h, w)``; the same for the same seed."""
+        if count < 1:
+            raise LimnerError(f"{count} samples cannot be drawn; ask for at least 1")
+        images = self.learner.predict(self.params, Request("sample", count=count), generator(seed, "samples"))
+        return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the parameters and the curve, as plain JSON types."""
+        return {
+            "id": self.id,
+            "state": self.state,
+            "task": {"name": self.task_name, "source": self.source, **self.task},
+            "learner": describe(self.learner),
+            "strategy": self.strategy.to_json(),
+            "seed": self.seed,
+            "scores": None if self.scores is None else self.scores.to_json(),
+            "cost": asdict(self.cost),
+            "notes": self.notes,
+            "lineage": self.lineage,
+            "versions": {"limner": version("limner"), "torch": torch.__version__, "python": platform.python_version()},
+        }
+
+    def save(self, directory: str | Path) -> Path:
+        """Write ``model.safetensors``, ``best.safetensors``, ``curve.csv``, ``samples/`` and, last, ``run.json``.
+
+        Each file is written whole or not at all. Raises :class:`LimnerError` where the disk refuses.
+        """
+        place = Path(directory)
+        about = {"run": self.id, "task": self.task_name}
+        description = describe(self.learner)
+        write_atomically(place / "model.safetensors", encode(self.params, description, "model", about=about))
+        if self.best is not None:
+            write_atomically(place / "best.safetensors", encode(self.best, description, "model", about=about))
+        write_atomically(place / "curve.csv", curve_csv(self.curve).encode())
+        if self.state == "finished" and self.learner.kind != "classifier":
+            for index, image in enumerate(self.sample(16, self.seed)):
+                write_atomically(place / "samples" / f"sample-{index:02d}.png", png(image))
+        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+        write_atomically(place / "run.json", text.encode())
+        return place
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Run:
+        """The run in ``directory``. Raises :class:`LimnerError` where it is missing, damaged or incomplete."""
+        place = Path(directory)
+        try:
+            record = json.loads((place / "run.json").read_text())
+            model = decode((place / "model.safetensors").read_bytes(), str(place / "model.safetensors"))
+            best = place / "best.safetensors"
+            task = dict(record["task"])
+            return cls(
+                learner=rebuild(record["learner"]),
+                task_name=task.pop("name"),
+                source=task.pop("source"),
+                strategy=Strategy.from_json(record["strategy"]),
+                seed=record["seed"],
+                params=model.params,
+                best=decode(best.read_bytes(), str(best)).params if best.exists() else None,
+                state=record["state"],
+                curve=read_curve((place / "curve.csv").read_text()),
+                cost=Cost(**record["cost"]),
+                scores=None if record["scores"] is None else Scores.from_json(record["scores"]),
+                notes=record["notes"],
+                lineage=record["lineage"],
+                task=task,
+                id=record["id"],
+            )
+        except FileNotFoundError as problem:
+            missing = Path(str(problem.filename)).name
+            raise LimnerError(
+                f"{place} is not a complete run directory: {missing} is missing; give the directory of a finished run"
+            ) from problem
+        except (OSError, KeyError, TypeError, ValueError) as problem:
+            raise LimnerError(f"{place} holds a damaged run ({problem}); train it again") from problem
+
+
+def png(image: Tensor) -> bytes:
+    """A uint8 image ``(c, h, w)`` as the bytes of a PNG file."""
+    from PIL import Image
+
+    pixels = image.permute(1, 2, 0).contiguous().numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def curve_csv(curve: list[CurvePoint]) -> str:
+    """The curve as a table: step, seconds, then a column for each value; empty where a row lacks it."""
+    names = list(dict.fromkeys(name for point in curve for name in point.values))
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(["step", "seconds", *names])
+    for point in curve:
+        writer.writerow([point.step, f"{point.seconds:.3f}", *(point.values.get(name, "") for name in names)])
+    return buffer.getvalue()
+
+
+def read_curve(text: str) -> list[CurvePoint]:
+    """The inverse of :func:`curve_csv`.
+
+    >>> read_curve(curve_csv([CurvePoint(1, 0.5, {"loss": 2.0})]))
+    [CurvePoint(step=1, seconds=0.5, values={'loss': 2.0})]
+    """
+    points = []
+    for row in csv.DictReader(io.StringIO(text)):
+        step, seconds = int(row.pop("step")), float(row.pop("seconds"))
+        points.append(CurvePoint(step, seconds, {name: float(value) for name, value in row.items() if value}))
+    return points
