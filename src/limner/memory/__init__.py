@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 __all__ = ["Adviser", "Fingerprint", "Memory", "Recommendation", "StoredModel", "fingerprint", "shipped_starts"]
 
 _HOMES = {
-    "Adviser": "adviser", "Recommendation": "adviser", "StoredModel": "artifacts", "Fingerprint": "fingerprints",
+    "Adviser": "adviser", "Recommendation": "adviser", "Fingerprint": "fingerprints",
     "fingerprint": "fingerprints", "shipped_starts": "shipped", "Memory": "store",
 }  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
+    if name == "StoredModel":
+        from limner.model_file import StoredModel
+
+        return StoredModel
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"limner.memory.{_HOMES[name]}"), name)
