@@ -33,7 +33,7 @@ Picture = np.ndarray[Any, Any]
 
 FONTS = (
     "DejaVuSans", "DejaVuSerif", "STIXGeneral", "DejaVuSansMono", "DejaVuSans-Oblique", "DejaVuSerif-Italic",
-    "STIXGeneralItalic", "DejaVuSans-Bold", "DejaVuSerif-Bold", "STIXGeneralBol", "DejaVuSansMono-Oblique",
+    "STIXGeneralItalic", "DejaVuSansMono-Oblique",
 )  # fmt: skip
 """The fonts, all shipped with matplotlib; the first that has a character decides which characters look alike."""
 
@@ -122,7 +122,7 @@ def _select(made: ImageSet, options: Mapping[str, Any]) -> ImageSet:
     return replace(made, images=made.images.expand(-1, 3, -1, -1)) if options.get("colour") == "rgb" else made
 
 
-VERSION = 1
+VERSION = 2
 """Raised when the same options draw differently."""
 
 
@@ -188,7 +188,7 @@ def font_folder() -> Path:
 @lru_cache(maxsize=1)
 def _coverage() -> dict[str, frozenset[int]]:
     """The code points that each font has a picture for."""
-    from fontTools.ttLib import TTFont
+    from fontTools.ttLib import TTFont  # type: ignore[import-untyped]
 
     covered = {}
     for name in FONTS:
@@ -204,7 +204,7 @@ def _coverage() -> dict[str, frozenset[int]]:
 def _font(name: str, points: int = 96) -> FreeTypeFont:
     from PIL import ImageFont
 
-    return ImageFont.truetype(font_folder() / f"{name}.ttf", points, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(str(font_folder() / f"{name}.ttf"), points, layout_engine=ImageFont.Layout.BASIC)
 
 
 def render(text: str, font: str, side: int, longest: int) -> Picture:

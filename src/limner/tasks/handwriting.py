@@ -15,6 +15,9 @@ NUMBERS = 7 + 2 * CONTROL * CONTROL
 ROTATION, SHEAR, ASPECT, ELASTIC = 0.21, 0.25, 0.16, 0.09
 """The largest rotation (radians), shear, logarithm of the aspect ratio, and displacement (of half a side)."""
 
+THIN, THICK, GROWTH = 3.0, 6.5, (-1.0, 1.25)
+"""The widths that strokes tend to, and how much they may shrink or grow on each side, in 64ths of a side."""
+
 SMALLEST, LARGEST, DRIFT = 0.68, 0.84, 0.10
 """How much of half a side the ink takes before it is deformed, and how far it may move."""
 
@@ -54,7 +57,7 @@ def draw(masters: Tensor, random: Tensor, size: int) -> Tensor:
     )
     grid = grid - torch.einsum("nij,njhw->nhwi", inverse, displacement)
 
-    inked = _stroke(masters[:, None], random[:, 0] * side / 32)
+    inked = _stroke(masters[:, None], (THIN + (THICK - THIN) * random[:, 0]) * side / 64)
     drawn = functional.grid_sample(inked, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return functional.avg_pool2d(drawn, 2).mul(1.2).clamp(0, 1).mul(255).round().to(torch.uint8)
 
@@ -79,11 +82,17 @@ def _matrix(angle: Tensor, shear: Tensor, aspect: Tensor) -> Tensor:
 
 
 def _stroke(pictures: Tensor, width: Tensor) -> Tensor:
-    """The ink grown by ``width`` (n,) pixels, fractions by mixing; pictures ``(n, 1, side, side)``."""
-    grown, result = pictures, pictures
-    for step in range(int(width.max().ceil())):
+    """Strokes brought towards ``width`` (n,) pixels, by at most the pixels of :data:`GROWTH`.
+
+    The width that is there is about twice the ink over its rim of one pixel. Fractions of a pixel are mixed.
+    """
+    thinner = -functional.max_pool2d(-pictures, 3, 1, 1)
+    ink = pictures.sum((1, 2, 3))
+    there = 2 * ink / (ink - thinner.sum((1, 2, 3))).clamp(min=1e-6)
+    change = ((width - there) / 2).clamp(*GROWTH) * pictures.shape[-1] / 64
+    result, grown = pictures, pictures
+    for step in range(max(0, int(change.max().ceil()))):
         wider = functional.max_pool2d(grown, 3, 1, 1)
-        part = (width - step).clamp(0, 1)[:, None, None, None]
-        result = result + part * (wider - grown)
+        result = result + (change - step).clamp(0, 1)[:, None, None, None] * (wider - grown)
         grown = wider
-    return result
+    return result - (-change).clamp(0, 1)[:, None, None, None] * (pictures - thinner)

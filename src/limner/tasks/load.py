@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from torch import Tensor
 from limner.errors import LimnerError
 from limner.tasks import cache
 from limner.tasks.arrays import ArraySource, open_digits, open_idx, open_npz
-from limner.tasks.convert import Array, array_to_bytes, default_size, is_grey, square
+from limner.tasks.convert import Array, Unusable, array_to_bytes, default_size, is_grey, square
+from limner.tasks.files import FileSource, Item, open_folder, open_zip, read, size_of
 from limner.tasks.image_set import ImageSet
 from limner.tasks.select import choose_classes, wanted
 from limner.tasks.spec import KINDS, Spec, parse
@@ -51,7 +52,15 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
     opened = {"npz": open_npz, "idx": open_idx, "digits": open_digits}
     if known.kind in opened:
         return _from_arrays(opened[known.kind](known), known, name, progress)
-    raise LimnerError(f"{known.kind} cannot be read yet")
+    if known.kind == "photos":
+        from limner.tasks.photos import open_photos
+
+        return _from_arrays(open_photos(known), known, name, progress)
+    if known.kind == "hf":
+        from limner.tasks.hub import open_dataset
+
+        return _from_files(open_dataset(known), known, name, progress)
+    return _from_files((open_folder if known.kind == "folder" else open_zip)(known), known, name, progress)
 
 
 def kinds() -> dict[str, str]:
@@ -88,11 +97,106 @@ def describe(images: ImageSet) -> dict[str, Any]:
     }
 
 
-def store(parts: Iterator[Array], total: int, name: str, limit: int | None, record: dict[str, Any]) -> Tensor:
-    """Parts of ``total`` bytes in memory, or where that is more than the limit, mapped from the cache file ``name``."""
+def store(parts: Iterator[Array], total: int, cache_name: str, limit: int | None, record: dict[str, Any]) -> Tensor:
+    """Parts of ``total`` bytes in memory, or where that is more than the limit, mapped from a file in the cache."""
     if total > cache.memory_limit(limit):
-        return cache.keep(name, parts, record)
+        return cache.keep(cache_name, parts, record)
     return torch.from_numpy(np.concatenate(list(parts)))
+
+
+def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | None) -> ImageSet:
+    """Select, decode, resize and store the images of files; those that cannot be used are noted and left out."""
+    options, items = spec.options, source.items
+    names = tuple(sorted({item.label for item in items})) if source.labelled else ()
+    places = {label: place for place, label in enumerate(names)}
+    labels = torch.tensor([places[item.label] for item in items]) if names else None
+    chosen = choose_classes(options["classes"], names, name) if "classes" in options else None
+    keep = wanted(labels, len(items), chosen, options.get("limit")).tolist()
+    items = [items[index] for index in keep]
+    cache_name = cache.key("files", source.stamp, sorted(options.items()))
+
+    found = cache.find(cache_name)
+    if found is None:
+        bad: dict[str, str] = {}
+        size = options.get("size") or _common_size(items, bad)
+        record: dict[str, Any] = {"what": name, "bad": bad}
+        colour = options.get("colour") or "rgb"
+        decoded = _decoded([item for item in items if item.name not in bad], size, colour, options, bad, progress)
+        total = len(items) * size * size * (1 if colour == "grey" else 3)
+        images = store(decoded, total, cache_name, options.get("memory_limit"), record)
+    else:
+        images, record = found
+    bad = record["bad"]
+    if len(images) == 0:
+        first, reason = next(iter(bad.items()))
+        raise LimnerError(f"{name} holds no image that can be used: {first}: {reason}")
+    if "colour" not in options and _all_grey(images):
+        images = images[:, :1]
+    good = [index for index, item in enumerate(items) if item.name not in bad]
+    made = ImageSet(
+        images,
+        name,
+        labels=None if labels is None else labels[torch.tensor(keep)][torch.tensor(good)],
+        class_names=names,
+        licence=source.licence,
+        notes=(*source.notes, *_bad_notes(bad)),
+    )
+    if labels is None:
+        return made
+    present = torch.bincount(made.labels, minlength=len(names)) if made.labels is not None else torch.zeros(0)
+    with_images = [index for index in (range(len(names)) if chosen is None else chosen) if present[index] > 0]
+    return made if with_images == list(range(len(names))) else made.restrict(with_images)
+
+
+def _common_size(items: list[Item], bad: dict[str, str]) -> int:
+    """The default size for files, from their heads; files without a usable head go to ``bad``."""
+    sizes = set()
+    for item in items:
+        try:
+            sizes.add(size_of(item))
+        except Unusable as reason:
+            bad[item.name] = str(reason)
+    return default_size(sizes)
+
+
+def _decoded(
+    items: list[Item],
+    size: int,
+    colour: str,
+    options: Mapping[str, Any],
+    bad: dict[str, str],
+    progress: Progress | None,
+) -> Iterator[Array]:
+    """The pictures as uint8 ``(n, c, size, size)`` in parts; files without a usable picture go to ``bad``."""
+    yield np.empty((0, 1 if colour == "grey" else 3, size, size), dtype=np.uint8)
+    for start in range(0, len(items), 256):
+        part = []
+        for item in items[start : start + 256]:
+            try:
+                part.append(square(read(item, 2 * size), size, options.get("fit", "crop"), colour))
+            except Unusable as reason:
+                bad[item.name] = str(reason)
+        if part:
+            yield np.stack(part)
+        if progress is not None:
+            progress(min(start + 256, len(items)), len(items))
+
+
+def _all_grey(images: Tensor) -> bool:
+    """Whether no image ``(n, 3, h, w)`` has a colour; looks at a part at a time."""
+    return all(
+        bool((images[start : start + 1024] == images[start : start + 1024, :1]).all())
+        for start in range(0, len(images), 1024)
+    )
+
+
+def _bad_notes(bad: dict[str, str]) -> list[str]:
+    """One note that counts the files left out and names the first few."""
+    if not bad:
+        return []
+    named = "; ".join(f"{name}: {reason}" for name, reason in list(bad.items())[:5])
+    more = f"; and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return [f"{len(bad)} {'file is' if len(bad) == 1 else 'files are'} left out: {named}{more}"]
 
 
 def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress | None) -> ImageSet:
@@ -109,7 +213,9 @@ def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress 
     colour = options.get("colour") or _colour(source, keep)
     total = len(keep) * size * size * (1 if colour == "grey" else 3)
     parts = _squares(source, keep, size, colour, options.get("fit", "crop"), progress)
-    images = store(parts, total, cache.key("arrays", name, source.stamp), options.get("memory_limit"), {"what": name})
+    cache_name = cache.key("arrays", name, source.stamp)
+    found = cache.find(cache_name) if total > cache.memory_limit(options.get("memory_limit")) else None
+    images = found[0] if found else store(parts, total, cache_name, options.get("memory_limit"), {"what": name})
     made = ImageSet(
         images,
         name,
