@@ -68,13 +68,19 @@ def gradients(
 
         found, loss = torch.func.grad(value_of, has_aux=True)(own)
         return found, loss
-    if not create_graph:
-        own = {name: value.detach().requires_grad_() for name, value in own.items()}
+    # A view is a new node of the graph: the derivative in it leaves out how the other players' parameters, moved in
+    # their own turns, already depend on this player's.
+    own = {
+        name: value.view_as(value) if create_graph and value.requires_grad else value.detach().requires_grad_()
+        for name, value in own.items()
+    }
     with torch.enable_grad():
         loss = learner.loss(player, {**params, **own}, batch, draws)
         found = torch.autograd.grad(
             loss.value, list(own.values()), create_graph=create_graph, materialize_grads=True, allow_unused=True
         )
+    if not create_graph:
+        loss = Loss(loss.value.detach(), {name: term.detach() for name, term in loss.terms.items()})
     return dict(zip(own, found, strict=True)), loss
 
 

@@ -1,0 +1,206 @@
+"""The contract suite: what every learner must satisfy. Give each check a learner and a small batch it can learn from.
+
+    from limner.testing import CHECKS
+    @pytest.mark.parametrize("check", CHECKS)
+    def test_contract(check): check(MyLearner((1, 16, 16)), {"images": torch.rand(4, 1, 16, 16)})
+
+Each check raises ``AssertionError`` with a sentence where the learner breaks the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limner.config import Strategy
+from limner.engine import fit
+from limner.engine.run import Run
+from limner.engine.step import gradients, owned
+from limner.learners import Learner, describe, rebuild
+from limner.meta.algorithms import Episode, mean_gradient
+from limner.meta.plan import ALGORITHMS, MetaPlan
+from limner.seeds import generator
+from limner.tasks import ImageSet, Task
+from limner.types import Batch, Draws, Params, Request
+
+Check = Callable[[Learner, Batch], None]
+
+
+def players_own_every_parameter(learner: Learner, batch: Batch) -> None:
+    """Each parameter's name begins with exactly one player's name, and each player has some."""
+    params = learner.init(0)
+    for name in params:
+        owners = [player for player in learner.players if name.startswith(player + ".")]
+        assert len(owners) == 1, f"parameter {name} belongs to {owners or 'no player'}"
+    for player in learner.players:
+        assert owned(params, player), f"player {player} owns no parameter"
+
+
+def same_seed_same_parameters(learner: Learner, batch: Batch) -> None:
+    """``init`` is a function of the seed and leaves the global random state alone."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first, second, other = learner.init(1), learner.init(1), learner.init(2)
+    assert torch.equal(torch.rand(3), expected), "init changed the global random state"
+    assert all(torch.equal(first[name], second[name]) for name in first), "the same seed gave other parameters"
+    assert any(not torch.equal(first[name], other[name]) for name in first), "another seed gave the same parameters"
+
+
+def loss_is_pure(learner: Learner, batch: Batch) -> None:
+    """``loss`` gives the same for the same arguments, changes none of them, and draws nothing itself."""
+    params, draws = learner.init(0), learner.draw(batch, generator(0))
+    before = {name: value.clone() for name, value in (params | batch | draws).items()}
+    for player in learner.players:
+        first = learner.loss(player, params, batch, draws)
+        torch.rand(7)
+        second = learner.loss(player, params, batch, draws)
+        assert first.value.ndim == 0, f"the loss of {player} is no scalar"
+        assert torch.equal(first.value, second.value), f"the loss of {player} changed from call to call"
+    after = params | batch | draws
+    assert all(torch.equal(before[name], after[name]) for name in before), "loss changed its arguments"
+
+
+def gradient_is_right(learner: Learner, batch: Batch) -> None:
+    """In float64 the gradient equals central finite differences along random directions, by autograd and functional."""
+    params, batch, draws = _doubles(learner.init(0)), _doubles(batch), _doubles(learner.draw(batch, generator(0)))
+    for player in learner.players:
+        plain, _ = gradients(learner, player, params, batch, draws)
+        functional, _ = gradients(learner, player, params, batch, draws, functional=True)
+        direction = _direction(plain)
+        predicted = _dot(plain, direction)
+
+        def value(step: float, player: str = player, direction: Params = direction) -> float:
+            moved = {name: params[name] + step * direction[name] for name in direction}
+            return float(learner.loss(player, {**params, **moved}, batch, draws).value)
+
+        measured = (value(1e-6) - value(-1e-6)) / 2e-6
+        scale = max(1.0, abs(predicted))
+        assert abs(predicted - measured) / scale < 1e-5, f"{player}: gradient {predicted}, finite difference {measured}"
+        assert abs(predicted - _dot(functional, direction)) / scale < 1e-9, f"{player}: functional gradient differs"
+
+
+def meta_gradients_agree(learner: Learner, batch: Batch) -> None:
+    """In float64, for each algorithm, vmap over tasks = loop over tasks; and MAML's = finite differences."""
+    params = _doubles(learner.init(0))
+    episodes = [_episode(learner, _doubles(batch), seed) for seed in (0, 1)]
+    for algorithm in ALGORITHMS:
+        plan = MetaPlan(algorithm=algorithm, inner_steps=2, inner_rate=1e-3, inner_optimiser="sgd")
+        loop = mean_gradient(learner, plan, params, episodes, "loop").gradient
+        together = mean_gradient(learner, plan, params, episodes, "vmap").gradient
+        for name, value in loop.items():
+            gap = float((value - together[name]).abs().max() / (value.abs().max() + 1e-12))
+            assert gap < 1e-7 or float((value - together[name]).abs().max()) < 1e-12, (
+                f"{algorithm}: vmap and loop differ by {gap:.1e} in {name}"
+            )
+    plan = MetaPlan(algorithm="maml", inner_steps=2, inner_rate=1e-3, inner_optimiser="sgd")
+    found = mean_gradient(learner, plan, params, episodes[:1], "loop").gradient
+    for player in learner.players:
+        direction = _direction(owned(found, player))
+
+        def query_loss(step: float, player: str = player, direction: Params = direction) -> float:
+            moved = {**params, **{name: params[name] + step * direction[name] for name in direction}}
+            return float(mean_gradient(learner, plan, moved, episodes[:1], "loop").losses[player])
+
+        measured = (query_loss(1e-6) - query_loss(-1e-6)) / 2e-6
+        predicted = _dot(found, direction)
+        assert abs(predicted - measured) / max(1.0, abs(predicted)) < 1e-5, (
+            f"MAML, {player}: meta-gradient {predicted}, finite difference {measured}"
+        )
+
+
+def same_seed_same_run(learner: Learner, batch: Batch) -> None:
+    """Two trainings with one seed end at the same parameters."""
+    first, second = (fit(learner, _task(batch), Strategy(steps=3, batch=2), seed=4) for _ in range(2))
+    assert all(torch.equal(first.params[name], second.params[name]) for name in first.params)
+
+
+def saved_run_predicts_the_same(learner: Learner, batch: Batch) -> None:
+    """Save, load, predict: the same answer as before; and a description rebuilds the learner."""
+    run = fit(learner, _task(batch), Strategy(steps=2, batch=2))
+    with TemporaryDirectory() as folder:
+        loaded = Run.load(run.save(Path(folder) / "run"))
+    assert describe(rebuild(describe(learner))) == describe(learner), "the description does not rebuild the learner"
+    request = _request(learner, batch)
+    before = learner.predict(run.params, request, generator(1))
+    after = loaded.learner.predict(loaded.params, request, generator(1))
+    assert torch.equal(before, after), "the loaded run predicts something else"
+    if request.what == "sample":
+        shape = (request.count, *learner.image_shape)
+        assert before.shape == shape, f"samples have shape {tuple(before.shape)}, not {shape}"
+        assert torch.equal(before, before.clamp(0, 1)), "samples leave [0, 1]"
+
+
+def nan_is_not_trained_on(learner: Learner, batch: Batch) -> None:
+    """Parameters that are not finite give a failed run with a note, and no update."""
+    spoilt = {name: torch.full_like(value, float("nan")) for name, value in learner.init(0).items()}
+    run = fit(learner, _task(batch), Strategy(steps=2, batch=2), start=spoilt)
+    assert run.state == "failed", "a training on not-a-number did not fail"
+    assert any("not finite" in note for note in run.notes), "the failure was not noted"
+    assert run.cost.steps == 0, "a step with a loss that is not finite was taken"
+
+
+CHECKS: tuple[Check, ...] = (
+    players_own_every_parameter,
+    same_seed_same_parameters,
+    loss_is_pure,
+    gradient_is_right,
+    meta_gradients_agree,
+    same_seed_same_run,
+    saved_run_predicts_the_same,
+    nan_is_not_trained_on,
+)
+"""All checks, in the order in which a new learner best meets them."""
+
+
+def _doubles(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.double() if value.is_floating_point() else value for name, value in tensors.items()}
+
+
+def _direction(like: Params) -> Params:
+    random = generator(3, "direction")
+    return {name: torch.randn(value.shape, generator=random, dtype=value.dtype) for name, value in like.items()}
+
+
+def _dot(left: Params, right: Params) -> float:
+    return float(torch.stack([(left[name] * right[name]).sum() for name in right]).sum())
+
+
+def _episode(learner: Learner, batch: Batch, seed: int) -> Episode:
+    random = generator(seed, "episode")
+    order = torch.randperm(len(batch["images"]), generator=random)
+    query: Batch = {name: value[order] for name, value in batch.items()}
+    inner: Batch = {name: torch.stack([value, value.flip(0)]) for name, value in batch.items()}
+    draws: list[Draws] = [_doubles(learner.draw(batch, random)) for _ in range(2)]
+    stacked = {name: torch.stack([draw[name] for draw in draws]) for name in draws[0]}
+    return Episode(inner, stacked, query, _doubles(learner.draw(query, random)))
+
+
+def _task(batch: Batch) -> Task:
+    labels = batch.get("labels")
+    names = tuple(str(index) for index in range(int(labels.max()) + 1)) if labels is not None else ()
+    images = ImageSet(batch["images"].mul(255).to(torch.uint8), "contract", labels, names)
+    return Task("classify" if labels is not None else "generate", "contract", images, images)
+
+
+def _request(learner: Learner, batch: Batch) -> Request:
+    if learner.kind == "classifier":
+        return Request("logits", images=batch["images"])
+    return Request("sample", count=3)
+
+
+def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int = 4) -> Batch:
+    """A small random batch, the same every time: images in [0, 1], and labels where there are ``classes``.
+
+    >>> tiny_batch((1, 16, 16), classes=2)["labels"].tolist()
+    [0, 1, 0, 1]
+    """
+    batch: dict[str, Any] = {"images": torch.rand(count, *image_shape, generator=generator(0, "tiny batch"))}
+    if classes:
+        batch["labels"] = torch.arange(count) % classes
+    return batch

@@ -1,0 +1,25 @@
+"""Every learner passes the contract suite. A new learner adds one row to LEARNERS."""
+
+import pytest
+
+from limner.learners import CATALOGUE, create
+from limner.testing import CHECKS, tiny_batch
+
+LEARNERS = {
+    "vae": ("vae", (1, 16, 16), {"latents": 3, "width": 4}, 0),
+    "vae gaussian colour": ("vae", (3, 16, 16), {"latents": 3, "width": 4, "likelihood": "gaussian"}, 0),
+    "vae class prior": ("vae", (1, 16, 16), {"latents": 3, "width": 4, "prior": "class"}, 0),
+    "gan": ("gan", (1, 16, 16), {"latents": 3, "width": 4}, 0),
+    "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("row", LEARNERS)
+def test_contract(row, check):
+    kind, image_shape, options, classes = LEARNERS[row]
+    check(create(kind, image_shape, **options), tiny_batch(image_shape, classes))
+
+
+def test_every_learner_of_the_catalogue_is_tested():
+    assert set(CATALOGUE) == {kind for kind, *_ in LEARNERS.values()}
