@@ -61,6 +61,7 @@ def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
             tensors |= {f"{player}/{kind}/{name}": value for name, value in getattr(state, kind).items()}
     plain = {
         "identity": identity,
+        "names": list(training.params),
         "updates": {player: state.updates for player, state in training.states.items()},
         "curve": [asdict(point) for point in training.curve],
         **{name: getattr(training, name) for name in _PLAIN},
@@ -95,7 +96,8 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
         )
 
     def under(prefix: str) -> Params:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+        # In the order they had: sums over all parameters depend on it in the last bit.
+        return {name: tensors[prefix + name] for name in plain["names"] if prefix + name in tensors}
 
     random = torch.Generator()
     random.set_state(tensors["random"])

@@ -1,0 +1,112 @@
+"""The step and the optimisers: against torch.optim, against hand-made updates, and their invariants."""
+
+import pytest
+import torch
+
+from limner.config import Strategy
+from limner.engine.optimisers import create, named
+from limner.engine.step import gradients, init_states, owned, step
+from limner.errors import LimnerError
+from limner.learners import create as create_learner
+from limner.testing import tiny_batch
+from limner.types import Loss
+
+
+class Quadratic:
+    """Two players, each with one number: a lowers (a − b)², b lowers (b − 3)²."""
+
+    kind, players, image_shape, options = "quadratic", ("a", "b"), (1, 16, 16), {}
+
+    def init(self, seed):
+        return {"a.x": torch.tensor(0.0), "b.x": torch.tensor(1.0)}
+
+    def draw(self, batch, generator):
+        return {}
+
+    def loss(self, player, params, batch, draws):
+        gap = params["a.x"] - params["b.x"] if player == "a" else params["b.x"] - 3
+        return Loss(gap**2, {"gap": gap})
+
+
+@pytest.mark.parametrize(
+    ("name", "betas", "make"),
+    [
+        ("sgd", (0.9, 0.999), lambda values: torch.optim.SGD(values, 0.05)),
+        ("momentum", (0.8, 0.999), lambda values: torch.optim.SGD(values, 0.05, momentum=0.8)),
+        ("adam", (0.9, 0.99), lambda values: torch.optim.Adam(values, 0.05, betas=(0.9, 0.99))),
+        ("adam", (0.0, 0.9), lambda values: torch.optim.Adam(values, 0.05, betas=(0.0, 0.9))),
+    ],
+)
+def test_optimisers_equal_those_of_torch(name, betas, make):
+    target = torch.linspace(-1, 1, 6, dtype=torch.float64).reshape(2, 3)
+    theirs = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    reference = make([theirs])
+    ours, optimiser = {"net.w": torch.zeros(2, 3, dtype=torch.float64)}, named(name, betas)
+    state = optimiser.init(ours)
+    for _ in range(20):
+        reference.zero_grad()
+        ((theirs - target) ** 4).sum().backward()
+        reference.step()
+        gradient = {"net.w": 4 * (ours["net.w"] - target) ** 3}
+        ours, state = optimiser.update(ours, gradient, state, 0.05, None)
+    assert torch.allclose(ours["net.w"], theirs.detach(), rtol=1e-7, atol=1e-12)
+
+
+def test_players_move_in_turn_and_see_each_other():
+    learner, optimiser = Quadratic(), named("sgd")
+    params = learner.init(0)
+    result = step(learner, optimiser, params, init_states(learner, optimiser, params), {}, {}, 0.25)
+    assert float(result.params["a.x"]) == pytest.approx(0.5)  # 0 − 0.25·2·(0 − 1)
+    assert float(result.params["b.x"]) == pytest.approx(2.0)  # 1 − 0.25·2·(1 − 3)
+    assert float(params["a.x"]) == 0.0
+    assert float(result.losses["b"].value) == 4.0
+
+
+def test_player_rates_clip_and_anchor():
+    learner, optimiser = Quadratic(), named("sgd")
+    params = learner.init(0)
+    states = init_states(learner, optimiser, params)
+    slow = step(learner, optimiser, params, states, {}, {}, 0.25, player_rates={"b": 0.5})
+    assert float(slow.params["b.x"]) == pytest.approx(1.5)
+    clipped = step(learner, optimiser, params, states, {}, {}, 1.0, clip=0.1)
+    assert float(clipped.params["a.x"]) == pytest.approx(0.1)
+    moved = {"a.x": torch.tensor(5.0), "b.x": torch.tensor(1.0)}
+    anchored = step(learner, optimiser, moved, states, {}, {}, 0.1, anchor=0.5, start=params)
+    assert float(anchored.params["a.x"]) == pytest.approx(5 - 0.1 * (8 + 5))  # (a − b)² and 0.5·(a − 0)²
+
+
+def test_frozen_parameters_stay():
+    learner = create_learner("vae", (1, 16, 16), latents=2, width=4)
+    params, batch = learner.init(0), tiny_batch((1, 16, 16))
+    optimiser = create(Strategy())
+    frozen = ("net.encoder.",)
+    states = init_states(learner, optimiser, params, frozen)
+    draws = learner.draw(batch, torch.Generator().manual_seed(0))
+    result = step(learner, optimiser, params, states, batch, draws, 0.1, frozen=frozen)
+    for name, value in params.items():
+        assert torch.equal(value, result.params[name]) == (name.startswith("net.encoder.") or value.ndim == 0), name
+
+
+def test_learned_rates_scale_each_parameter():
+    optimiser = named("sgd")
+    params = {"net.a": torch.ones(2), "net.b": torch.ones(2)}
+    gradient = {name: torch.ones(2) for name in params}
+    rates = {"net.a": torch.tensor([0.0, 1.0]), "net.b": torch.tensor([2.0, 3.0])}
+    moved = optimiser.update(params, gradient, optimiser.init(params), 0.1, rates).params
+    assert torch.allclose(moved["net.a"], torch.tensor([1.0, 0.9]))
+    assert torch.allclose(moved["net.b"], torch.tensor([0.8, 0.7]))
+
+
+def test_gradient_of_one_player_only():
+    learner = create_learner("gan", (1, 16, 16), latents=2, width=4)
+    params, batch = learner.init(0), tiny_batch((1, 16, 16))
+    draws = learner.draw(batch, torch.Generator().manual_seed(0))
+    for player in learner.players:
+        found, loss = gradients(learner, player, params, batch, draws)
+        assert set(found) == set(owned(params, player))
+        assert not loss.value.requires_grad
+
+
+def test_unknown_optimiser_is_told():
+    with pytest.raises(LimnerError, match="sgd, momentum, adam"):
+        named("lion")
