@@ -121,7 +121,7 @@ def evaluate(
     ends = intervals(comparison, bootstraps, seed) if bootstraps else {}
     least = floors(comparison, seed) if bootstraps else {}
     scored = {
-        metric: Score(value, *_within(metric, value, ends.get(metric)), least.get(metric))
+        metric: Score(value, *_within(metric, value, ends.get(metric), len(samples), len(query)), least.get(metric))
         for metric, value in values.items()
     }
     notes = _notes(comparison, values, bootstraps > 0)
@@ -130,7 +130,7 @@ def evaluate(
 
 
 def intervals(comparison: Comparison, count: int, seed: int) -> dict[str, float]:
-    """Half the width of each score's 95% interval, by the delete-half jackknife (Shao & Wu 1989; Politis & Romano 1994).
+    """Half the width of each score's 95% interval, by the delete-half jackknife (Shao & Wu 1989).
 
     Each of ``count`` replicates scores a random half of the samples against a random half of the real images, drawn
     without replacement: for a statistic that is smooth in both distributions, its spread over halves equals its
@@ -198,11 +198,23 @@ def _mean(values: list[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _within(metric: str, value: float, half_width: float | None) -> tuple[float | None, float | None]:
-    """Both ends of the interval, inside what the score can be."""
+SURE = 0.025
+"""What lies beyond each end of a 95% interval."""
+
+
+def _within(
+    metric: str, value: float, half_width: float | None, samples: int, real: int
+) -> tuple[float | None, float | None]:
+    """Both ends of the interval, inside what the score can be.
+
+    A share of 0 or 1 has halves that all agree, yet is not certain: there the exact end for none of n (or all of n)
+    holds, 1 − 0.025^(1/n) away (Clopper & Pearson 1934), with n the images that it is a share of.
+    """
     if half_width is None:
         return None, None
     low, high = RANGES.get(metric, (-math.inf, math.inf))
+    if (low, high) == (0.0, 1.0) and value in (0.0, 1.0):
+        half_width = max(half_width, 1 - SURE ** (1 / (samples if metric == "precision" else real)))
     return max(value - half_width, low), min(value + half_width, high)
 
 
@@ -218,8 +230,8 @@ def _check(samples: Tensor, query: ImageSet, support: ImageSet | None) -> None:
     for other in (query, support):
         if other is not None and tuple(samples.shape[1:]) != other.shape:
             raise LimnerError(
-                f"samples of shape {tuple(samples.shape[1:])} cannot be held against {other.name} of shape {other.shape}; "
-                f"load the images with the same size and colour"
+                f"samples of shape {tuple(samples.shape[1:])} cannot be held against {other.name} "
+                f"of shape {other.shape}; load the images with the same size and colour"
             )
 
 
@@ -265,7 +277,7 @@ def _notes(comparison: Comparison, values: dict[str, float], intervals_asked: bo
         notes.append(f"{pool} real images are too few to be split in two, so there is no real-against-real floor")
     elif intervals_asked and "frechet_distance" in values:
         notes.append(
-            f"floors are taken at {pool // 2} against {pool - pool // 2} real images, scores at {samples} against {real}: "
-            f"the Fréchet distance, biased upwards the more the fewer the images, may fall below its floor"
+            f"floors are taken at {pool // 2} against {pool - pool // 2} real images, scores at {samples} against "
+            f"{real}: the Fréchet distance, biased upwards the more the fewer the images, may fall below its floor"
         )
     return notes

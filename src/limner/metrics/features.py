@@ -56,9 +56,10 @@ def extractor(name: str) -> Extractor:
     """The extractor of that name, its weights loaded once.
 
     ``pixels``              intensities mapped to [−1, 1], as they are, of images reduced to at most 32 pixels a side
-    ``glyph-net``           64 features of a classifier of thousands of drawn characters, which ships with Limner; images
-                            are made grey, 28 pixels a side
-    ``efficientnet-lite0``  1280 features of an ImageNet classifier (EfficientNet-Lite0); images are made 128 pixels a side
+    ``glyph-net``           64 features of a classifier of a thousand drawn characters, which ships with Limner;
+                            images are made grey, 28 pixels a side
+    ``efficientnet-lite0``  1280 features of an ImageNet classifier (EfficientNet-Lite0); images are made
+                            128 pixels a side
 
     Raises :class:`LimnerError` for another name.
     """
@@ -123,7 +124,7 @@ def grey(images: Tensor) -> Tensor:
 
 
 def resized(images: Tensor, height: int, width: int) -> Tensor:
-    """Images ``(n, c, h, w)`` in [0, 1] at another size: bilinear, with a filter as wide as needed where they shrink."""
+    """Images ``(n, c, h, w)`` in [0, 1] at another size: bilinear, with a filter as wide as shrinking needs."""
     if images.shape[2:] == (height, width):
         return images
     return functional.interpolate(images, size=(height, width), mode="bilinear", antialias=True, align_corners=False)
