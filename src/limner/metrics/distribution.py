@@ -52,7 +52,9 @@ def _root(features: Tensor) -> Tensor:
     """A matrix A of at most d rows with AᵀA the covariance of ``features`` (n, d)."""
     features = features.double()
     centred = (features - features.mean(0)) / (len(features) - 1) ** 0.5
-    return torch.linalg.qr(centred, mode="r").R if len(centred) > centred.shape[1] else centred
+    if len(centred) > centred.shape[1]:
+        centred = torch.linalg.qr(centred, mode="r").R
+    return centred
 
 
 def kernel(features: Tensor, others: Tensor) -> Tensor:

@@ -78,7 +78,7 @@ class _Block(nn.Module):
         maps = functional.relu6(self._bn0(self._expand_conv(inputs))) if self.expands else inputs
         maps = functional.relu6(self._bn1(self._depthwise_conv(maps)))
         maps = self._bn2(self._project_conv(maps))
-        return inputs + maps if self.residual else maps
+        return inputs + maps if self.residual else maps  # type: ignore[no-any-return]
 
 
 class EfficientNetLite0(nn.Module):

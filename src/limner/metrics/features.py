@@ -48,7 +48,7 @@ class Extractor(NamedTuple):
                 f"these are {images.dtype} of shape {tuple(images.shape)}"
             )
         with torch.no_grad():
-            return torch.cat([self.features(part.float() / 255) for part in images.split(TOGETHER)])
+            return torch.cat([self.features(part.float() / 255) for part in torch.split(images, TOGETHER)])
 
 
 @lru_cache(maxsize=8)

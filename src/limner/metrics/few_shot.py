@@ -16,6 +16,7 @@ def diversity(samples: Tensor, real: Tensor) -> float:
     samples, real: ``(n, d)`` and ``(m, d)``, at least 2 rows each. Raises :class:`LimnerError` for other shapes, or
     where all real images are equal.
 
+    >>> import torch
     >>> x = torch.tensor([[0.0], [1.0], [2.0]])
     >>> diversity(x, 2 * x), diversity(torch.ones(3, 1), x)
     (0.5, 0.0)
@@ -40,6 +41,7 @@ def nearest_training_ratio(samples: Tensor, real: Tensor, support: Tensor) -> fl
     All ``(·, d)``, at least one row each. Raises :class:`LimnerError` for other shapes, or where every held-out image
     is also among the support images.
 
+    >>> import torch
     >>> support = torch.tensor([[0.0], [10.0]])
     >>> nearest_training_ratio(support, torch.tensor([[1.0], [7.0]]), support)
     0.0
@@ -55,6 +57,7 @@ def nearest_training_ratio(samples: Tensor, real: Tensor, support: Tensor) -> fl
 def nearest(features: Tensor, support: Tensor) -> Tensor:
     """The distance of each row to its nearest support image, ``(n,)``.
 
+    >>> import torch
     >>> nearest(torch.tensor([[1.0]]), torch.tensor([[0.0], [5.0]])).item()
     1.0
     """
