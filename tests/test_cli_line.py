@@ -139,7 +139,7 @@ def test_compare_writes_one_page_and_one_table(place, capsys):
 def test_data_describes_and_draws(place, capsys):
     record = told(capsys, ["data", DIGITS, "--out", "preview.png"])
     assert record["images"] == sum(record["classes"].values())
-    assert (record["height"], record["channels"]) == (16, 1)
+    assert record["shape"] == [1, 16, 16]
     assert Image.open(place / "preview.png").format == "PNG"
     assert main(["data", DIGITS, "--out", "preview.png"]) == 2
     assert main(["data", DIGITS, "--out", "preview.png", "--force"]) == 0
@@ -202,7 +202,7 @@ def test_force_begins_a_run_again(place):
     assert json.loads((place / "again" / "request.json").read_text())["run"] != first
 
 
-LONG = ["train", "vae", DIGITS, "--shots", "10", "--budget", "100000steps", *SMALL]
+LONG = ["train", "vae", DIGITS, "--shots", "10", "--budget", "600steps", *SMALL]
 
 
 def begun(place: Path, out: str) -> subprocess.Popen[str]:
@@ -233,19 +233,12 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_goes_on(place, capsys):
     assert "limner train --resume stopped" in complaint
     assert "Traceback" not in complaint
     assert told(capsys, ["memory", "show", "stopped"])["state"] == "stopped"
-    reached = json.loads((place / "stopped" / "run.json").read_text())
-    shorten(place / "stopped", reached["cost"]["steps"] + 3)
+    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] < 600
     assert main(["train", "--resume", "stopped"]) == 0
     assert told(capsys, ["memory", "show", "stopped"])["state"] == "finished"
+    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] == 600
     assert (place / "stopped" / "report.html").exists()
     assert main(["train", "--resume", "stopped"]) == 2
-
-
-def shorten(directory: Path, steps: int) -> None:
-    """Let the stopped run end after ``steps`` in all."""
-    request = json.loads((directory / "request.json").read_text())
-    request["strategy"]["steps"] = steps
-    (directory / "request.json").write_text(json.dumps(request))
 
 
 def test_a_new_user_in_a_process_of_their_own(place):
@@ -254,4 +247,4 @@ def test_a_new_user_in_a_process_of_their_own(place):
         pytest.skip("limner is not installed as a command beside this Python")
     done = subprocess.run([script, "data", DIGITS, "--json"], capture_output=True, text=True, cwd=place)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["channels"] == 1
+    assert json.loads(done.stdout)["shape"] == [1, 16, 16]

@@ -42,9 +42,6 @@ def main(arguments: list[str] | None = None) -> int:
         if code == STOPPED:
             show.complain("stopped before anything was written")
         return code
-    except show.Stopped as stopped:
-        show.complain(str(stopped))
-        return STOPPED
     except LimnerError as mistake:
         show.complain(str(mistake))
         return 2
@@ -97,7 +94,7 @@ def demo(
     """Ten images of a character never seen before: adapted, from scratch and fine-tuned, side by side on one page."""
     from limner.verbs.demo import demo as verb
 
-    show.comparison(verb(out=out, budget=budget, seed=seed, force=force, progress=show.progress()), json)
+    show.comparison(verb(out=out, budget=budget, seed=seed, force=force, progress=True), json)
 
 
 @app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
@@ -126,7 +123,7 @@ def adapt(
     from limner.verbs.resume import resume as go_on
 
     if resume is not None:
-        show.run(go_on(resume, memory=memory, progress=show.progress()), json)
+        show.run(go_on(resume, memory=memory, progress=True), json)
         return
     show.run(
         verb(
@@ -142,7 +139,7 @@ def adapt(
             memory=memory,
             seed=seed,
             force=force,
-            progress=show.progress(),
+            progress=True,
         ),
         json,
     )
@@ -175,7 +172,7 @@ def train(
     from limner.verbs.train import train as verb
 
     if resume is not None:
-        show.run(go_on(resume, memory=memory, progress=show.progress()), json)
+        show.run(go_on(resume, memory=memory, progress=True), json)
         return
     example = "limner train vae digits --shots 100"
     by_name = {"learning_rate": rate, "batch": batch}
@@ -192,7 +189,7 @@ def train(
             memory=memory,
             seed=seed,
             force=force,
-            progress=show.progress(),
+            progress=True,
         ),
         json,
     )
@@ -240,7 +237,7 @@ def meta_train(
             memory=memory,
             seed=seed,
             force=force,
-            progress=show.progress(),
+            progress=True,
         ),
         json,
     )

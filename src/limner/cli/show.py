@@ -216,6 +216,9 @@ def run(made: Run, json: bool) -> None:
         if made.state == "finished":
             typer.echo(f"page      {Path(directory) / 'report.html'}")
             typer.echo(f"more      limner sample {directory} --count 64")
+    if made.state == "failed":
+        complain(f"training failed at step {made.cost.steps}; the last sound model is in {directory}: try a lower rate")
+        raise typer.Exit(1)
     if made.state == "stopped":
         verb = "adapt generate" if made.lineage.get("verb") == "adapt" else "train"
         complain(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
@@ -287,8 +290,9 @@ def description(found: Description, json: bool) -> None:
     if json:
         document(told | {"picture": found.picture})
         return
-    colour = "grey" if told["channels"] == 1 else "colour"
-    typer.echo(f"{told['name']}: {told['images']:,} {colour} images of {told['height']}×{told['width']} pixels")
+    channels, height, width = told["shape"]
+    colour = "grey" if channels == 1 else "colour"
+    typer.echo(f"{told['name']}: {told['images']:,} {colour} images of {height}×{width} pixels")
     typer.echo(f"sha256    {told['sha256'][:16]}")
     typer.echo(f"licence   {told['licence']}")
     if told["classes"]:
@@ -301,8 +305,3 @@ def description(found: Description, json: bool) -> None:
         typer.echo(f"  {note}")
     if found.picture is not None:
         typer.echo(f"picture   {found.picture}")
-
-
-def progress() -> bool:
-    """Whether to draw progress bars: where standard error is a terminal."""
-    return sys.stderr.isatty()

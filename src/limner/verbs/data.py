@@ -10,6 +10,7 @@ import torch
 from limner.errors import LimnerError
 from limner.seeds import generator
 from limner.tasks import ImageSet, load
+from limner.tasks import describe as tell
 
 
 class Description(NamedTuple):
@@ -30,19 +31,7 @@ def describe(spec: str, *, out: str | Path | None = None, seed: int = 0, force: 
     """
     path = None if out is None else claim_png(Path(out), force)
     images = load(spec)
-    counts = [] if images.labels is None else torch.bincount(images.labels, minlength=len(images.class_names)).tolist()
-    record: dict[str, Any] = {
-        "name": images.name,
-        "images": len(images),
-        "channels": images.shape[0],
-        "height": images.shape[1],
-        "width": images.shape[2],
-        "classes": dict(zip(images.class_names, counts, strict=False)),
-        "groups": list(images.group_names),
-        "licence": images.licence,
-        "sha256": images.sha256,
-        "notes": list(images.notes),
-    }
+    record = tell(images)
     if path is not None:
         from limner.reports.figures import grid
 
@@ -64,12 +53,10 @@ def claim_png(path: Path, force: bool) -> Path:
 
 def save_picture(picture: Any, path: Path) -> None:
     """Write a PIL image as a PNG, whole or not at all."""
-    import os
+    import io
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        picture.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    from limner.model_file import write_atomically
+
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())

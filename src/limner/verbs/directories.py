@@ -63,9 +63,6 @@ def request_of(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write ``record`` to ``path`` as JSON, whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    from limner.model_file import write_atomically
+
+    write_atomically(path, (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode())

@@ -10,7 +10,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive
 from limner.types import Scores
 from limner.verbs.directories import request_of, wrote
-from limner.verbs.line import prepare
+from limner.verbs.line import prepare, some_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,12 @@ def evaluate(
             notes.append(f"{left_out} of the real images were learned from and are left out")
     if not len(query):
         raise LimnerError(f"every image of {real} was learned from by {made}; give images that it has not seen")
-    scores = metrics.evaluate(samples, query, support, extractor=extractor, seed=seed)
+    judged_on = some_of(query, seed)
+    if len(judged_on) < len(query):
+        notes.append(f"scores are measured on {len(judged_on):,} of the {len(query):,} real images")
+    if support is not None:
+        support = some_of(support, seed)
+    scores = metrics.evaluate(samples, judged_on, support, extractor=extractor, seed=seed)
     return replace(scores, notes=(*notes, *scores.notes))
 
 

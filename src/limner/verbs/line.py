@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 JUDGED = 200
 """Samples that a run is judged by at its end."""
 
+HELD_BACK = 1000
+"""Images to be judged on, and images learned from to be held against, at most: scores cost the square of it."""
+
 WATCHED = 64
 """Samples that a run is judged by as it goes."""
 
@@ -85,11 +88,12 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     images = load(spec)
     if shots is None:
         shots = len(images) - (len(images) // 5 if len(images) >= 10 else 0)
-    return Prepared(split(images, shots, seed, goal=goal, source=spec), images)
+    queries = min(max(len(images) - shots, 0), HELD_BACK)
+    return Prepared(split(images, shots, seed, queries=queries, goal=goal, source=spec), images)
 
 
 def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]) -> StoredModel | None:
-    """The model that ``reference`` names, or ``None`` for ``scratch``; also a run directory or a .safetensors file.
+    """The model that ``reference`` names, or ``None`` for ``scratch``.
 
     Raises :class:`LimnerError` where there is none, or its network does not fit images of ``image_shape``.
     """
@@ -134,12 +138,12 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
         return None
     if task.goal == "classify":
         return lambda params: classified(learner, params, query)
-    support = batch_of(task.support)
+    support, few = batch_of(task.support), some_of(task.support, seed)
 
     def judge(params: Params) -> dict[str, float]:
         finished = learner.finish(params, support, generator(seed, "finish"))
         samples = sample_bytes(learner, finished, WATCHED, derive(seed, "judge"))
-        return evaluate(samples, query, task.support, seed=seed, bootstraps=0).plain()
+        return evaluate(samples, query, few, seed=seed, bootstraps=0).plain()
 
     return judge
 
@@ -187,6 +191,7 @@ def carry_out(
             listeners=listeners(progress),
             resume=resume,
         )
+        run.id = order.run
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
@@ -214,11 +219,11 @@ def _begun(order: Order, prepared: Prepared, directory: Path, memory: Memory) ->
     return order
 
 
-def listeners(progress: bool) -> tuple[Any, ...]:
+def listeners(progress: bool, label: str = "training") -> tuple[Any, ...]:
     """What shows a run as it goes, on standard error."""
-    from limner.engine.events import ProgressBar
+    from limner.engine import ProgressBar
 
-    return (ProgressBar(),) if progress else ()
+    return (ProgressBar(label),) if progress else ()
 
 
 def judged(run: Run, task: Task) -> Scores | None:
@@ -234,7 +239,19 @@ def judged(run: Run, task: Task) -> Scores | None:
         return Scores(
             {"accuracy": Score(accuracy, low, high)}, "its own logits", 0, len(task.query), len(task.support), run.seed
         )
-    return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, task.support, seed=run.seed)
+    support = some_of(task.support, run.seed)
+    if len(support) < len(task.support):
+        run.notes.append(
+            f"copying and floors are measured on {len(support):,} of the {len(task.support):,} images learned from"
+        )
+    return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, support, seed=run.seed)
+
+
+def some_of(images: ImageSet, seed: int) -> ImageSet:
+    """The images, or where they are very many, as many as scores can be measured on, chosen by ``seed``."""
+    if len(images) <= HELD_BACK:
+        return images
+    return images.select(torch.randperm(len(images), generator=generator(seed, "some"))[:HELD_BACK])
 
 
 def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:

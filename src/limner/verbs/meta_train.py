@@ -95,7 +95,7 @@ def meta_train(
             plan,
             seed=seed,
             start=None if begun is None else begun.params,
-            listeners=listeners(progress),
+            listeners=listeners(progress, "meta-training"),
         )
         sha256 = remembered.put_model(
             made.params,
@@ -126,7 +126,7 @@ def write_start(path: Path, start: Start) -> None:
     Put into ``limner/data``, such a file is ``shipped:NAME``.
     """
     from limner.learners import describe
-    from limner.memory.artifacts import encode, write_atomically
+    from limner.model_file import encode, write_atomically
 
     about = {"family": start.family, "plan": start.plan.to_json()}
     write_atomically(path, encode(start.params, describe(start.learner), "start", start.rates, about))
@@ -134,7 +134,7 @@ def write_start(path: Path, start: Start) -> None:
 
 def claim_file(path: Path, force: bool) -> Path:
     """``path``, checked to be where a start can be written: nothing there, or with ``force`` a start of Limner's."""
-    from limner.memory.artifacts import decode
+    from limner.model_file import decode
 
     if path.suffix != ".safetensors":
         raise LimnerError(f"{path} does not end in .safetensors; a start is a safetensors file")

@@ -1,0 +1,49 @@
+"""A run by its directory, or by what the memory calls it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+
+
+def load(reference: str | Path, *, memory: str | None = None) -> Run:
+    """The run in a directory, or the run or model of the memory that ``reference`` names; ``run.sample(16)`` uses it.
+
+    reference  a run directory; the beginning of a run's id or a model's sha256; a name; or ``shipped:NAME``
+    memory     where the memory lies (``None``: in the user's data folder)
+
+    Raises :class:`LimnerError` where there is no such thing, or it is damaged.
+    """
+    from limner.engine import Run
+    from limner.learners import rebuild
+    from limner.memory import Memory
+
+    if Path(reference).is_dir():
+        return Run.load(reference)
+    called = str(reference)
+    with Memory.open(memory) as remembered:
+        try:
+            model = remembered.get_model(called)
+        except LimnerError as unknown:
+            raise LimnerError(f"{called} is no run directory, and {unknown}") from unknown
+        runs = model.metadata.get("runs") or []
+        named = next((run for run in runs if run.startswith(called)), runs[0] if runs else None)
+        record = None if named is None else remembered.show(named)
+        source = "" if record is None else remembered.show(record["task"])["source"]
+    name = model.metadata.get("name") or model.sha256[:12]
+    return Run(
+        learner=rebuild(model.learner_description),
+        task_name=record["task_name"] if record else f"the model {name}",
+        source=source,
+        strategy=Strategy() if record is None else Strategy.from_json(record["strategy"]),
+        seed=0 if record is None else record["seed"],
+        params=model.params,
+        state="finished" if record is None else record["state"],
+        lineage={"model": model.sha256} | ({} if record is None else {"run": record["id"]}),
+    )
