@@ -43,10 +43,7 @@ demo: setup
 	$(BIN)/limner demo --out limner-demo --force
 
 bench: $(VENV)/.installed-peers
-	@test -n "$(NAME)" || { echo "say which: make bench NAME=few-shot-omniglot [QUICK=1] [DATA=SPEC]"; exit 2; }
-	@test -f benchmarks/$(subst -,_,$(NAME)).py || { echo "there is no benchmark '$(NAME)'; there are:" \
-	  $(subst _,-,$(basename $(notdir $(wildcard benchmarks/[a-z]*_*.py)))); exit 2; }
-	$(BIN)/python benchmarks/$(subst -,_,$(NAME)).py $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
+	$(BIN)/python benchmarks/run.py $(NAME) $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache limner-demo

@@ -10,10 +10,12 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import harness
 import torch
+from PIL import Image
 
 from limner.config import Strategy
 from limner.engine import fit
@@ -30,7 +32,11 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one learner is meta-learned, pre-trained and adapted. Seconds are shares of the benchmark's."""
+    """How one learner is meta-learned, pre-trained and adapted.
+
+    ``begin_share`` of the seconds of a meta-learned start go into what it begins from: ``begin`` where it is given, else
+    pre-training on all classes together.
+    """
 
     kind: str
     meta_options: dict[str, Any]
@@ -38,6 +44,7 @@ class Recipe:
     pooled_options: dict[str, Any]
     pooled: Strategy
     adaptation: Strategy
+    begin: MetaPlan | None = None
     begin_share: float = 0.0
     ablations: dict[str, MetaPlan] = field(default_factory=dict)
 
@@ -82,6 +89,11 @@ def tasks_of(family: Family, split: str, count: int) -> list[Task]:
     return [family.task(split, index * classes // count, seed=index) for index in range(min(count, classes))]
 
 
+def class_of(task: Task) -> str:
+    """The name of the class that the task is about (a task's own name holds the place of the data)."""
+    return task.support.class_names[int(task.support.labels[0])]
+
+
 def arms_of(recipe: Recipe, family: Family, scale: Scale, seed: int) -> list[Arm]:
     """Meta-learns, pre-trains, and leaves scratch as it is. Every learned beginning had the same seconds."""
     shape = family.images.shape
@@ -94,17 +106,17 @@ def arms_of(recipe: Recipe, family: Family, scale: Scale, seed: int) -> list[Arm
     def pretrained(seconds: float, network: Learner) -> Params:
         return fit(network, pool, recipe.pooled.replace(seconds=seconds, steps=10**9), seed=seed).params
 
-    def met(plan: MetaPlan) -> Params:
-        begun = recipe.begin_share * scale.seconds
-        start = pretrained(begun, learner) if begun else None
-        from dataclasses import replace
-
-        timed = replace(plan, seconds=scale.seconds - begun, steps=10**9)
+    def met(plan: MetaPlan, seconds: float, start: Params | None) -> Params:
+        timed = replace(plan, seconds=seconds, steps=10**9)
         return learn(learner, family, timed, seed=seed, start=start).params
 
+    begun = recipe.begin_share * scale.seconds
+    first = None
+    if begun:
+        first = met(recipe.begin, begun, None) if recipe.begin else pretrained(begun, learner)
     return [
-        Arm("meta-learned start", learner, met(recipe.plan), scale.seconds),
-        *(Arm(name, learner, met(plan), scale.seconds) for name, plan in recipe.ablations.items()),
+        Arm("meta-learned start", learner, met(recipe.plan, scale.seconds - begun, first), scale.seconds),
+        *(Arm(name, learner, met(plan, scale.seconds, None), scale.seconds) for name, plan in recipe.ablations.items()),
         Arm("fine-tuned from all classes together", pooled, pretrained(scale.seconds, pooled), scale.seconds),
         Arm("from scratch", learner, None),
     ]
@@ -148,13 +160,13 @@ def measure(recipe: Recipe, setting: Setting, scale: Scale) -> dict[str, Any]:
             pictures.setdefault(arm.name, []).append(done["samples"][:10])
             rows.append(
                 {
-                    "learner": recipe.kind, "arm": arm.name, "task": task.name, "rate": rate, "steps": strategy.steps,
+                    "learner": recipe.kind, "arm": arm.name, "task": class_of(task), "rate": rate, "steps": strategy.steps,
                     "seconds": done["seconds"], "beginning seconds": arm.seconds, "state": done["state"],
                     **done["scores"],
                 }
             )  # fmt: skip
             print(
-                f"{recipe.kind}, {arm.name}: {task.name}: kernel distance {done['scores']['kernel_distance']:.3g}",
+                f"{recipe.kind}, {arm.name}: class {class_of(task)}: kernel distance {done['scores']['kernel_distance']:.3g}",
                 flush=True,
             )
     return {"rows": rows, "pictures": pictures}
@@ -177,7 +189,7 @@ def references(setting: Setting, scale: Scale) -> tuple[list[dict[str, Any]], li
             ),
         ):
             found = evaluate(samples, query, task.support, setting.extractor, bootstraps=0).plain()
-            rows.append({"learner": "–", "arm": arm, "task": task.name, **found})
+            rows.append({"learner": "–", "arm": arm, "task": class_of(task), **found})
     return rows, tasks
 
 
@@ -186,3 +198,102 @@ def both(recipes: list[Recipe], setting: Setting, scale: Scale, measure_one: Cal
     context = multiprocessing.get_context("spawn")
     with context.Pool(len(recipes)) as pool:
         return pool.starmap(measure_one, [(recipe, setting, scale) for recipe in recipes])
+
+
+def report(name: str, recipes: list[Recipe], setting: Setting, scale: Scale, started: float) -> None:
+    """Runs everything and writes the table, the pictures and the story."""
+    real, tasks = references(setting, scale)
+    found = both(recipes, setting, scale)
+    details = real + [row for each in found for row in each["rows"]]
+    rows = summary(details)
+    shown = tasks[:: max(1, len(tasks) // 8)][:8]
+    places = [tasks.index(task) for task in shown]
+    pictures = [
+        (picture(shown, {arm: [parts[place] for place in places] for arm, parts in each["pictures"].items()}), caption)
+        for each in found
+        for caption in (f"{each['rows'][0]['learner']}: {CAPTION}",)
+    ]
+    columns = ["learner", "arm", "rate", *(metric.replace("_", " ") for metric in METRICS), "seconds"]
+    harness.finish(
+        name, rows, columns=columns, seed=setting.seed, started=started, pictures=pictures,
+        story=story(details, setting, scale, recipes), details=details,
+    )  # fmt: skip
+
+
+CAPTION = (
+    "one class in each row; from left to right the shots, then samples of each arm in the table's order, then real "
+    "held-out images"
+)
+
+
+def summary(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each learner and arm: means over tasks with their intervals."""
+    rows = []
+    for learner, arm in dict.fromkeys((row["learner"], row["arm"]) for row in details):
+        own = [row for row in details if (row["learner"], row["arm"]) == (learner, arm)]
+        row: dict[str, Any] = {"learner": learner, "arm": arm, "rate": own[0].get("rate"), "tasks": len(own)}
+        for metric in METRICS:
+            row[metric.replace("_", " ")] = harness.interval([each[metric] for each in own])
+        row["seconds"] = sum(each["seconds"] for each in own) / len(own) if "seconds" in own[0] else None
+        rows.append(row)
+    return rows
+
+
+def story(details: list[dict[str, Any]], setting: Setting, scale: Scale, recipes: list[Recipe]) -> str:
+    """What was done, and the differences that matter, task by task."""
+    count = len({row["task"] for row in details})
+    lines = [
+        f"{count} classes that nothing was trained on, {setting.shots} shots each, judged on {setting.queries} other "
+        f"images of the class by {scale.samples} samples, features `{setting.extractor}`. Means over classes, with 95% "
+        f"bootstrap intervals over classes. Each beginning had {scale.seconds:.0f} s of one core; each arm adapts in "
+        f"{recipes[0].adaptation.steps} steps, with the learning rate of {', '.join(map(str, RATES))} that did best on "
+        f"{scale.tuning_tasks} validation classes. `seconds` is one adaptation.",
+        "",
+    ]
+    for recipe in recipes:
+        by_arm: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in details:
+            if row["learner"] == recipe.kind:
+                by_arm.setdefault(row["arm"], {})[row["task"]] = row
+        first, *others = by_arm
+        for other in others:
+            gains = []
+            for metric, sign in (("kernel_distance", -1), ("coverage", 1)):
+                differences = [by_arm[first][task][metric] - by_arm[other][task][metric] for task in by_arm[first]]
+                mean, low, high = harness.interval(differences)
+                verdict = (
+                    "better"
+                    if min(sign * low, sign * high) > 0
+                    else "worse"
+                    if max(sign * low, sign * high) < 0
+                    else "no clear difference"
+                )
+                gains.append(f"{metric.replace('_', ' ')} {harness.shown((mean, low, high))}, {verdict}")
+            lines.append(f"- {recipe.kind}, {first} minus {other}, paired by class: {'; '.join(gains)}.")
+    return "\n".join(lines)
+
+
+def picture(tasks: list[Task], arms: dict[str, list[torch.Tensor]]) -> Image.Image:
+    """A row for each task: shots, samples of each arm, held-out images, with wider gaps between the groups."""
+    rows = []
+    for place, task in enumerate(tasks):
+        groups = [task.support.images[:5], *(parts[place][:8] for parts in arms.values()), task.query.images[:5]]
+        rows.append([framed(group) for group in groups])
+    gap = 6
+    height, width = sum(row[0].height for row in rows), sum(part.width + gap for part in rows[0]) - gap
+    whole = Image.new("RGB", (width, height), "white")
+    down = 0
+    for row in rows:
+        right = 0
+        for part in row:
+            whole.paste(part, (right, down))
+            right += part.width + gap
+        down += row[0].height
+    return whole
+
+
+def framed(images: torch.Tensor) -> Image.Image:
+    """Images side by side, a thin line between them."""
+    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)
+    strip = torch.cat(list(padded.expand(-1, 3, -1, -1)), dim=2)
+    return Image.fromarray(strip.permute(1, 2, 0).contiguous().numpy())
