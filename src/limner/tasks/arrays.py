@@ -139,7 +139,8 @@ def _header(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> tuple[tuple[int,
             return None
     if fortran and len(shape) > 2:
         raise LimnerError(
-            f"array {info.filename[:-4]!r} of {archive.filename} is in Fortran order; save numpy.ascontiguousarray of it"
+            f"array {info.filename[:-4]!r} of {archive.filename} is in Fortran order; "
+            f"save numpy.ascontiguousarray of it"
         )
     return shape, dtype
 
@@ -253,7 +254,7 @@ def _vector(
     spec: Spec,
     option: str,
 ) -> tuple[Array, tuple[str, ...]]:
-    """The array ``name``, a value for each image, and the names of its values where there is an array ``name_names``."""
+    """A value for each image, and what the values are called where there is an array ``name_names``."""
     if name not in arrays:
         raise LimnerError(f"{spec.path} has no array {name!r}{nearest(name, arrays)}; give one of: {', '.join(arrays)}")
     shape, dtype = arrays[name]

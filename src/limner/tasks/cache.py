@@ -35,7 +35,7 @@ def key(*parts: Any) -> str:
 
 
 def memory_limit(option: int | None = None) -> int:
-    """Bytes of images above which they are mapped from a file: ``option``, ``LIMNER_MEMORY_LIMIT``, or a quarter of RAM."""
+    """Bytes above which images are mapped from a file: ``option``, ``LIMNER_MEMORY_LIMIT``, or a quarter of memory."""
     if option is not None:
         return option
     written = os.environ.get("LIMNER_MEMORY_LIMIT")
@@ -100,5 +100,6 @@ def _map(path: Path, shape: list[int]) -> Tensor:
 
 def _no_room(home: Path, error: OSError) -> LimnerError:
     return LimnerError(
-        f"cannot write to the cache {home} ({error.strerror or error}); free some space there, or set LIMNER_CACHE to another folder"
+        f"cannot write to the cache {home} ({error.strerror or error}); free some space there, "
+        f"or set LIMNER_CACHE to another folder"
     )

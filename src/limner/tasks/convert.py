@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 Array = np.ndarray[Any, Any]
-Fit = Literal["crop", "pad", "stretch"]
 
 SMALLEST = 8
 """Images with a side under this many pixels say too little to be of use."""
@@ -35,7 +34,7 @@ def is_grey(pixels: Array) -> bool:
     return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
 
 
-def square(image: Image, size: int, fit: Fit, colour: Literal["grey", "rgb"]) -> Array:
+def square(image: Image, size: int, fit: str, colour: str) -> Array:
     """A PIL image as uint8 ``(channels, size, size)``.
 
     Transparency is put on white; 16-bit intensities are divided by 257; floating-point ones must be in [0, 1].
@@ -114,7 +113,8 @@ def array_to_bytes(part: Array, what: str) -> Array:
     elif part.dtype.kind == "f":
         if not (part.min() >= -1e-6 and part.max() <= 1 + 1e-6):
             raise LimnerError(
-                f"{what}: floating-point intensities run from {part.min():.3g} to {part.max():.3g}; scale them to [0, 1]"
+                f"{what}: floating-point intensities run from {part.min():.3g} to {part.max():.3g}; "
+                f"scale them to [0, 1]"
             )
         part = (part.clip(0, 1) * 255).round().astype(np.uint8)
     elif part.dtype == np.uint16:

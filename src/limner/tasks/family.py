@@ -28,7 +28,8 @@ class Family:
 
     :raises LimnerError: where there are no classes, a class has too few images, or a split would get no class
 
-    >>> blank = ImageSet(torch.zeros(60, 1, 16, 16, dtype=torch.uint8), "blank", torch.arange(60) // 6, tuple("abcdefghij"))
+    >>> pictures = torch.zeros(60, 1, 16, 16, dtype=torch.uint8)
+    >>> blank = ImageSet(pictures, "blank", torch.arange(60) // 6, tuple("abcdefghij"))
     >>> family = Family(blank, shots=2, queries=3)
     >>> [len(family.classes[split]) for split in SPLITS]
     [7, 1, 2]
@@ -163,8 +164,8 @@ class Family:
         if len(units) < len(wanted):
             what = "classes" if self.images.class_groups is None else "groups of classes"
             raise LimnerError(
-                f"{self.spec} has {len(units)} usable {what}, too few for the splits {', '.join(wanted)}; give more of them, "
-                f"or fractions with a 0"
+                f"{self.spec} has {len(units)} usable {what}, too few for the splits {', '.join(wanted)}; "
+                f"give more of them, or fractions with a 0"
             )
         return _fill(list(units.values()), dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
 
@@ -173,14 +174,14 @@ def _members(labels: Tensor, classes: int) -> list[Tensor]:
     """For each class the indices of its images."""
     order = torch.argsort(labels, stable=True)
     sizes = torch.bincount(labels, minlength=classes)
-    return list(order.split(sizes.tolist()))
+    return list(order.split(sizes.tolist()))  # type: ignore[no-untyped-call]
 
 
 def _fill(units: list[list[int]], fractions: dict[str, float], seed: int) -> dict[str, tuple[int, ...]]:
     """Give whole units to splits so that class counts come near the fractions; every split with a fraction gets one.
 
-    Units come in random order, the large ones (more than a tenth of all classes) first; each goes to the split that lacks
-    most classes, relative to what it should have, and an empty split goes first once only as many units are left.
+    Units come in random order, the large ones (more than a tenth of all classes) first; each goes to the split that
+    lacks most classes, and an empty split goes first once only as many units are left.
     """
     total = sum(len(unit) for unit in units)
     order = torch.randperm(len(units), generator=generator(seed, "family")).tolist()

@@ -21,12 +21,13 @@ from limner.tasks.spec import Spec
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-EXTENSIONS = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .tif .tiff .webp .ppm .pgm .pbm .pnm .tga .jp2 .j2k .avif .ico".split()
-)
+EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm",
+    ".pnm", ".tga", ".jp2", ".j2k", ".avif", ".ico",
+)  # fmt: skip
 """Files whose names end so are taken for images."""
 
-FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF", "ICO", "MPO")
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JPEG2000", "AVIF", "ICO")
 """The only decoders that are tried: none of them starts another program."""
 
 MOST_PIXELS, MOST_PIXELS_JPEG, MOST_BYTES = 100_000_000, 500_000_000, 512 * 2**20
@@ -119,7 +120,7 @@ def read(item: Item, around: int) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image.draft(None, (around, around))
+            image.draft(None, (around, around))  # type: ignore[arg-type]
             image.load()
             return ImageOps.exif_transpose(image)
     except UNREADABLE as error:
@@ -136,6 +137,8 @@ def _opened(item: Item) -> Image:
         raise Unusable(f"it has {item.length / 2**20:.0f} MB; the most is {MOST_BYTES / 2**20:.0f}")
     if item.length == 0:
         raise Unusable("it is empty")
+    Image.init()
+    decoders = [name for name in FORMATS if name in Image.OPEN]  # some builds of Pillow lack some
     try:
         file = item.open()
         start = file.read(3)
@@ -144,7 +147,7 @@ def _opened(item: Item) -> Image:
             warnings.simplefilter("ignore")
             # JPEGs past the bomb check of Image.open: they are decoded at a fraction of their size
             image = (
-                JpegImagePlugin.JpegImageFile(file) if start == b"\xff\xd8\xff" else Image.open(file, formats=FORMATS)
+                JpegImagePlugin.JpegImageFile(file) if start == b"\xff\xd8\xff" else Image.open(file, formats=decoders)
             )
     except UnidentifiedImageError:
         raise Unusable("it is not an image") from None
@@ -153,7 +156,7 @@ def _opened(item: Item) -> Image:
     except UNREADABLE as error:
         raise Unusable(f"it is damaged ({_reason(error)})") from error
     width, height = image.size
-    partial = image.format in ("JPEG", "MPO") and "progressive" not in image.info
+    partial = image.format == "JPEG" and "progressive" not in image.info
     most = MOST_PIXELS_JPEG if partial else MOST_PIXELS
     if width * height > most:
         raise _too_large(most)
@@ -171,7 +174,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """The files under a folder in the order of their names, links followed but no folder twice; hidden ones left out."""
+    """The files under a folder in the order of their names; links are followed, hidden ones left out."""
     seen = set()
     for folder, inner, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)

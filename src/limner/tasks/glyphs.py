@@ -48,8 +48,8 @@ SYMBOLS = {
 """Scripts that are ranges of symbols."""
 
 LETTERS = (
-    "LATIN", "GREEK", "COPTIC", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC", "NKO", "LAO", "TIFINAGH", "OGHAM",
-    "CANADIAN SYLLABICS", "LISU", "RUNIC", "THAI", "BOPOMOFO", "VAI", "OLD ITALIC", "DESERET",
+    "LATIN", "GREEK", "COPTIC", "CYRILLIC", "ARMENIAN", "GEORGIAN", "HEBREW", "ARABIC", "NKO", "LAO", "TIFINAGH",
+    "OGHAM", "CANADIAN SYLLABICS", "LISU", "RUNIC", "THAI", "BOPOMOFO", "VAI", "OLD ITALIC", "DESERET",
 )  # fmt: skip
 """Scripts that are known by the first words of a character's name."""
 
@@ -86,8 +86,8 @@ def script_of(text: str) -> str | None:
 def load(spec: Spec, called: str, progress: Callable[[int, int], None] | None = None) -> ImageSet:
     """Draw the image set of a ``glyphs`` spec, or take it from the cache.
 
-    Options: ``size`` (28), ``per_class`` drawings of each character (20), ``script`` (all), ``characters`` (at most this
-    many, chosen by the seed), ``seed`` (0). Raises :class:`LimnerError` for a script that does not exist.
+    Options: ``size`` (28), ``per_class`` drawings of each character (20), ``script`` (all), ``characters`` (at most
+    this many, chosen by the seed), ``seed`` (0). Raises :class:`LimnerError` for a script that does not exist.
     """
     options = spec.options
     size, per_class, seed = options.get("size", 28), options.get("per_class", 20), options.get("seed", 0)
@@ -122,7 +122,7 @@ def _select(made: ImageSet, options: Mapping[str, Any]) -> ImageSet:
     return replace(made, images=made.images.expand(-1, 3, -1, -1)) if options.get("colour") == "rgb" else made
 
 
-VERSION = 2
+VERSION = 3
 """Raised when the same options draw differently."""
 
 
@@ -244,7 +244,9 @@ def _drawings(
             own = generator(seed, "glyphs", character.text)
             masters.append(torch.from_numpy(fonts)[torch.randint(len(fonts), (per_class,), generator=own)])
             random.append(torch.rand(per_class, NUMBERS, generator=own))
-        for pictures, numbers in zip(torch.cat(masters).split(2048), torch.cat(random).split(2048), strict=True):
-            yield draw(pictures.float() / 255, numbers, size).numpy()
+        pictures, numbers = torch.cat(masters), torch.cat(random)
+        for first in range(0, len(pictures), 2048):
+            chunk = slice(first, first + 2048)
+            yield draw(pictures[chunk].float() / 255, numbers[chunk], size).numpy()
         if progress is not None:
             progress(min(start + together, len(chosen)), len(chosen))

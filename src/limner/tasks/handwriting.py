@@ -18,7 +18,7 @@ ROTATION, SHEAR, ASPECT, ELASTIC = 0.21, 0.25, 0.16, 0.09
 THIN, THICK, GROWTH = 3.0, 6.5, (-1.0, 1.25)
 """The widths that strokes tend to, and how much they may shrink or grow on each side, in 64ths of a side."""
 
-SMALLEST, LARGEST, DRIFT = 0.68, 0.84, 0.10
+SMALLEST, LARGEST, DRIFT = 0.70, 0.84, 0.10
 """How much of half a side the ink takes before it is deformed, and how far it may move."""
 
 
@@ -26,11 +26,11 @@ def draw(masters: Tensor, random: Tensor, size: int) -> Tensor:
     r"""Vary each master picture by the random numbers of its row.
 
     With :math:`A = s\,R(\theta)\,\mathrm{shear}(k)\,\mathrm{diag}(e^{a}, e^{-a})`, shift :math:`t` and displacement
-    :math:`d`, the drawing at point :math:`p` is the master at :math:`A^{-1}(p - t - d(p))`. The scale :math:`s` is such that
-    the ink never leaves the picture. The displacement is a smooth random field (Simard, Steinkraus & Platt, "Best practices
-    for convolutional neural networks", ICDAR 2003, section 2), here cubic between control points.
+    :math:`d`, the drawing at point :math:`p` is the master at :math:`A^{-1}(p - t - d(p))`. The scale :math:`s` is such
+    that the ink never leaves the picture. The displacement is a smooth random field (Simard, Steinkraus & Platt, "Best
+    practices for convolutional neural networks", ICDAR 2003, section 2), here cubic between control points.
 
-    :param masters: float ``(n, side, side)`` in [0, 1], ink 1, centred
+    :param masters: float ``(n, side, side)`` in [0, 1], ink 1, centred, its longer extent about two thirds of a side
     :param random: ``(n, NUMBERS)`` in [0, 1)
     :returns: uint8 ``(n, 1, size, size)``
 
@@ -39,7 +39,8 @@ def draw(masters: Tensor, random: Tensor, size: int) -> Tensor:
     (torch.Size([1, 1, 16, 16]), False)
     """
     count, side = len(masters), masters.shape[-1]
-    half = _half_extents(masters)
+    inked = _stroke(masters[:, None], (THIN + (THICK - THIN) * random[:, 0]) * side / 64)
+    half = _half_extents(inked[:, 0])
     signed = random.mul(2).sub(1)
 
     matrix = _matrix(signed[:, 1] * ROTATION, signed[:, 2] * SHEAR, signed[:, 3] * ASPECT)
@@ -51,13 +52,13 @@ def draw(masters: Tensor, random: Tensor, size: int) -> Tensor:
 
     field = ELASTIC * signed[:, 7:NUMBERS].reshape(count, 2, CONTROL, CONTROL)
     displacement = functional.interpolate(field, size=(2 * size, 2 * size), mode="bicubic", align_corners=True)
+    displacement = displacement.clamp(-ELASTIC, ELASTIC)
     inverse = torch.linalg.inv(matrix * scale[:, None, None])
     grid = functional.affine_grid(
         torch.cat([inverse, -(inverse @ shift[:, :, None])], dim=2), [count, 1, 2 * size, 2 * size], align_corners=False
     )
     grid = grid - torch.einsum("nij,njhw->nhwi", inverse, displacement)
 
-    inked = _stroke(masters[:, None], (THIN + (THICK - THIN) * random[:, 0]) * side / 64)
     drawn = functional.grid_sample(inked, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return functional.avg_pool2d(drawn, 2).mul(1.2).clamp(0, 1).mul(255).round().to(torch.uint8)
 

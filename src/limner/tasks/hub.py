@@ -16,7 +16,7 @@ def open_dataset(spec: Spec) -> FileSource:
     """The rows of one split of a dataset, as files. Options: ``split`` (train, or the only one), and the columns
     ``images`` and ``labels`` where they are not plain to see.
 
-    Raises :class:`LimnerError` where the library ``datasets`` is missing, the hub cannot be reached, or a name is wrong.
+    Raises :class:`LimnerError` where the library ``datasets`` is missing, the hub out of reach, or a name wrong.
     """
     try:
         import datasets
@@ -80,7 +80,8 @@ def _column(table: Any, spec: Spec, option: str, fits: Callable[[Any], bool]) ->
     if named is not None:
         if named not in table.features:
             raise LimnerError(
-                f"{spec.path} has no column {named!r}{nearest(named, table.features)}; it has: {', '.join(table.features)}"
+                f"{spec.path} has no column {named!r}{nearest(named, table.features)}; "
+                f"it has: {', '.join(table.features)}"
             )
         return str(named)
     return next((name for name, feature in table.features.items() if fits(feature)), None)

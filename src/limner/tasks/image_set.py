@@ -48,7 +48,8 @@ class ImageSet:
             )
         if self.labels is not None and len(self.labels) != len(self.images):
             raise LimnerError(
-                f"{self.name}: {len(self.images)} images but {len(self.labels)} labels; there must be one for each image"
+                f"{self.name}: {len(self.images)} images but {len(self.labels)} labels; "
+                f"there must be one for each image"
             )
 
         if self.labels is not None and self.class_names and len(self.labels):
@@ -77,7 +78,7 @@ class ImageSet:
     def sha256(self) -> str:
         """Identity of the content: sha256 over shape, image bytes and labels."""
         digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        for part in self.images.split(4096):
+        for part in self.images.split(4096):  # type: ignore[no-untyped-call]
             digest.update(part.contiguous().numpy().data)
         if self.labels is not None:
             digest.update(self.labels.to(torch.int64).contiguous().numpy().tobytes())
@@ -101,8 +102,10 @@ class ImageSet:
             indices = torch.nonzero(place[self.labels] >= 0).flatten()
         groups, group_names = None, self.group_names
         if self.class_groups is not None:
-            kept, groups = self.class_groups[torch.tensor(classes, dtype=torch.int64)].unique(return_inverse=True)
-            group_names = tuple(self.group_names[group] for group in kept.tolist())
+            own = self.class_groups[torch.tensor(classes, dtype=torch.int64)].tolist()
+            kept = sorted(set(own))
+            groups = torch.tensor([kept.index(group) for group in own], dtype=torch.int64)
+            group_names = tuple(self.group_names[group] for group in kept)
         return replace(
             self,
             images=self.images[indices],

@@ -28,7 +28,7 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
     ``spec`` is ``KIND[:PATH][,option=value]…``, or the path of a folder, zip archive, npz archive or IDX file. See
     :func:`kinds` for the kinds. Options of all kinds:
 
-    - ``size``: the side in pixels (default: the images' own where all are squares of one side from 16 to 64, or else 32)
+    - ``size``: the side in pixels (default: the images' own where all are squares of one side from 16 to 64, else 32)
     - ``colour``: ``grey`` or ``rgb`` (default: grey where all images are)
     - ``fit``: ``crop`` (default), ``pad`` or ``stretch``
     - ``classes``: names, patterns or indices, as in ``a+b+c`` or ``0-9``
@@ -237,7 +237,7 @@ def _colour(source: ArraySource, keep: Tensor) -> str:
 
 
 def _kept(source: ArraySource, keep: Tensor) -> Iterator[tuple[int, Array]]:
-    """The images at the sorted places ``keep``, part by part, as uint8 ``(n, h, w, c)``, and how many were read so far."""
+    """The images at the sorted places ``keep`` as uint8 ``(n, h, w, c)``, in parts, and how many were read so far."""
     places, start = keep.numpy(), 0
     for part in source.parts():
         here = places[np.searchsorted(places, start) : np.searchsorted(places, start + len(part))] - start

@@ -14,7 +14,7 @@ from limner.tasks.spec import nearest
 
 
 def choose_classes(text: str, names: Sequence[str], where: str) -> list[int]:
-    """Indices of the classes that ``text`` names: names, patterns with ``*``, indices or ranges of them, joined by ``+``.
+    """Indices of the classes that ``text`` names: names, patterns with ``*``, indices or ranges, joined by ``+``.
 
     A name goes before an index. Raises :class:`LimnerError` for what is no class.
 

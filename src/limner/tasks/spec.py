@@ -78,7 +78,7 @@ class Kind(NamedTuple):
 
 KINDS: dict[str, Kind] = {
     "glyphs": Kind(
-        "characters of many scripts, drawn by hand-like variation of fonts; options script, per_class, characters, seed",
+        "characters of many scripts, drawn as by many hands; options script, per_class, characters, seed",
         "",
         ("script", "per_class", "characters", "seed"),
     ),

@@ -43,8 +43,8 @@ def split(
 ) -> Task:
     """A task from ``images``: ``shots`` of them, chosen by ``seed``, to learn from, and the others to be judged on.
 
-    ``queries`` bounds the number of the others; ``query`` is ``None`` where nothing is left (or ``queries`` is 0). Classes
-    play no part: choose them before, with ``classes=`` in the data spec or :meth:`ImageSet.select`.
+    ``queries`` bounds the number of the others; ``query`` is ``None`` where nothing is left (or ``queries`` is 0).
+    Classes play no part: choose them before, with ``classes=`` in the data spec or :meth:`ImageSet.select`.
 
     Raises :class:`LimnerError` where there are fewer images than shots, or fewer left than ``queries``.
 
