@@ -123,12 +123,17 @@ def _outer_step(
 
 
 def _episode(learner: Learner, plan: MetaPlan, task: Task, random: torch.Generator) -> Episode:
-    """The task as tensors, with all randomness of its inner loop and its query loss drawn from ``random``."""
+    """The task as tensors, with all randomness of its inner loop and its query loss drawn from ``random``.
+
+    Reptile needs no division of a task (Nichol et al. 2018, section 2): its inner batches come from support and query.
+    """
     support, query = batch_of(task.support), batch_of(_required(task.query))
     if plan.turns:
         quarters = int(torch.randint(4, (), generator=random))
         for batch in (support, query):
             batch["images"] = torch.rot90(batch["images"], quarters, (2, 3))
+    if plan.algorithm == "reptile":
+        support = {name: torch.cat([value, query[name]]) for name, value in support.items()}
     batches = [_inner_batch(plan, support, random) for _ in range(plan.inner_steps)]
     draws = [learner.draw(batch, random) for batch in batches]
     return Episode(_stacked(batches), _stacked(draws), query, learner.draw(query, random))
@@ -169,7 +174,7 @@ def _validate(
     random = generator(seed, "validation")
     for index in range(plan.validate_tasks):
         task = family.task("validation", index % classes, seed=index)
-        episode = _episode(learner, replace(plan, turns=False), task, random)
+        episode = _episode(learner, replace(plan, algorithm="fomaml", turns=False), task, random)
         adapted = adapt(learner, plan, params, episode, second_order=False, functional=False)
         for when, model in (("before", params), ("after", adapted)):
             for player in learner.players:

@@ -24,7 +24,8 @@ class MetaPlan:
     inner_steps     steps of adaptation within a task
     inner_rate      step size of adaptation; ``player_rates`` multiplies it for a named player
     inner_optimiser ``sgd``, ``momentum`` or ``adam``, its state fresh in each task; ``inner_betas`` its decays
-    inner_batch     support images in an inner step, drawn anew at each (0 = the whole support)
+    inner_batch     images in an inner step, drawn anew at each (0 = all of them): the support's, for Reptile also the
+                    query's
     rate            step size of the outer update, falling linearly to a tenth
     optimiser       outer optimiser: ``adam``, or ``sgd`` for Reptile's plain interpolation; ``betas`` its decays
     clip            largest norm of a player's meta-gradient (0 = unclipped)
