@@ -85,6 +85,7 @@ def test_palette_with_and_without_transparency(tmp_path):
     assert only(tmp_path)[:, 0, 0].tolist() == [10, 200, 30]
     image.save(tmp_path / "a.png", transparency=1)
     assert only(tmp_path)[:, 0, 0].tolist() == [255]
+    assert load(str(tmp_path)).notes == ("1 image has transparency, put on white",)
 
 
 def test_16_bit_png_is_scaled_not_clipped(tmp_path):

@@ -119,9 +119,9 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
     if found is None:
         bad: dict[str, str] = {}
         size = options.get("size") or _common_size(items, bad)
-        record: dict[str, Any] = {"what": name, "bad": bad}
+        record: dict[str, Any] = {"what": name, "bad": bad, "clear": 0}
         colour = options.get("colour") or "rgb"
-        decoded = _decoded([item for item in items if item.name not in bad], size, colour, options, bad, progress)
+        decoded = _decoded([item for item in items if item.name not in bad], size, colour, options, record, progress)
         total = len(items) * size * size * (1 if colour == "grey" else 3)
         images = store(decoded, total, cache_name, options.get("memory_limit"), record)
     else:
@@ -139,7 +139,7 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
         labels=None if labels is None else labels[torch.tensor(keep)][torch.tensor(good)],
         class_names=names,
         licence=source.licence,
-        notes=(*source.notes, *_bad_notes(bad)),
+        notes=(*source.notes, *_clear_notes(record["clear"]), *_bad_notes(bad)),
     )
     if labels is None:
         return made
@@ -164,16 +164,19 @@ def _decoded(
     size: int,
     colour: str,
     options: Mapping[str, Any],
-    bad: dict[str, str],
+    record: dict[str, Any],
     progress: Progress | None,
 ) -> Iterator[Array]:
-    """The pictures as uint8 ``(n, c, size, size)`` in parts; files without a usable picture go to ``bad``."""
+    """The pictures as uint8 ``(n, c, size, size)`` in parts; files without a usable picture go to the record."""
+    bad: dict[str, str] = record["bad"]
     yield np.empty((0, 1 if colour == "grey" else 3, size, size), dtype=np.uint8)
     for start in range(0, len(items), 256):
         part = []
         for item in items[start : start + 256]:
             try:
-                part.append(square(read(item, 2 * size), size, options.get("fit", "crop"), colour))
+                picture = read(item, 2 * size)
+                part.append(square(picture, size, options.get("fit", "crop"), colour))
+                record["clear"] += picture.has_transparency_data
             except Unusable as reason:
                 bad[item.name] = str(reason)
         if part:
@@ -188,6 +191,10 @@ def _all_grey(images: Tensor) -> bool:
         bool((images[start : start + 1024] == images[start : start + 1024, :1]).all())
         for start in range(0, len(images), 1024)
     )
+
+
+def _clear_notes(count: int) -> list[str]:
+    return [f"{count} {'image has' if count == 1 else 'images have'} transparency, put on white"] if count else []
 
 
 def _bad_notes(bad: dict[str, str]) -> list[str]:
@@ -207,6 +214,8 @@ def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress 
     keep = wanted(labels, count, chosen, options.get("limit"))
     if len(keep) == 0:
         raise LimnerError(f"{name} holds no images; give some, or other classes")
+    if len(source.shape) == 4 and 4 in (source.shape[1], source.shape[3]):
+        source.notes += _clear_notes(len(keep))
     channels_first = len(source.shape) == 4 and source.shape[3] not in (1, 3, 4)
     height, width = source.shape[2:] if channels_first else source.shape[1:3]
     size = options.get("size") or default_size({(width, height)})
