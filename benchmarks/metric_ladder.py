@@ -57,7 +57,7 @@ def population(images: ImageSet, count: int, random: torch.Generator) -> Tensor:
 
 
 def generators(real: Tensor, support: Tensor, random: torch.Generator) -> dict[str, Tensor]:
-    """What each generator makes, uint8, as many as there are in ``real``; equal sources for the oracle and the spoilt."""
+    """What each generator makes, uint8, as many as there are in ``real``: the oracle and the spoilt share sources."""
     floats, count = real.float() / 255, len(real)
 
     def noise(images: Tensor, deviation: float) -> Tensor:
@@ -156,11 +156,11 @@ def story(rows: list[dict[str, Any]], sizes: tuple[int, ...], trials: int) -> st
     small = sorted({row["metric"] for row in rows if row[f"blur at {sizes[0]}"] < 0.5})
     return "\n".join(
         [
-            f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, at n = "
-            f"{' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. Blur and noise: "
-            f"the oracle and three strengths in exactly their order (by chance: 4%); copies, moved copies (by a pixel, with "
-            f"a little noise) and collapse: worse than the oracle (by chance: 50%; a tie counts as wrong). The oracle and "
-            f"the spoilt share their sources, and are not the query images.",
+            f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, "
+            f"at n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. Blur "
+            f"and noise: the oracle and three strengths in exactly their order (by chance: 4%); copies, moved copies (by "
+            f"a pixel, with a little noise) and collapse: worse than the oracle (by chance: 50%; a tie counts as wrong). "
+            f"The oracle and the spoilt share their sources, and are not the query images.",
             "",
             *lines,
             "",

@@ -51,7 +51,7 @@ def frechet_distance(samples: Tensor, real: Tensor) -> float:
 def _root(features: Tensor) -> Tensor:
     """A matrix A of at most d rows with AᵀA the covariance of ``features`` (n, d)."""
     features = features.double()
-    centred = (features - features.mean(0)) / (len(features) - 1) ** 0.5
+    centred: Tensor = (features - features.mean(0)) / (len(features) - 1) ** 0.5
     if len(centred) > centred.shape[1]:
         centred = torch.linalg.qr(centred, mode="r").R
     return centred
