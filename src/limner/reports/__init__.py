@@ -1,1 +1,1 @@
-"""reports"""
+"""What a run shows: pictures (:mod:`.figures`), pages (:mod:`.page`) and model cards (:mod:`.card`)."""

@@ -1,0 +1,130 @@
+"""The model card: a README.md beside the model, in the form that the Hugging Face Hub reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.model_file import write_atomically
+from limner.reports import words
+from limner.types import Scores
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+
+PIPELINES = {"classifier": "image-classification"}
+
+
+def write(directory: str | Path, run: Run, scores: Scores | None, licence: str = "unknown") -> Path:
+    """Write ``README.md`` into the run's directory; its path.
+
+    licence  of the weights, as the Hub names it (``mit``, ``cc0-1.0``…); it is the user's to choose, and depends on the
+             images learned from, whose own licence the card tells
+    """
+    path = Path(directory) / "README.md"
+    write_atomically(path, text(run, scores, licence).encode())
+    return path
+
+
+def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
+    """The card's Markdown, with its YAML front matter."""
+    kind = run.learner.kind
+    generates = kind not in PIPELINES
+    front = {
+        "license": licence,
+        "library_name": "limner",
+        "pipeline_tag": PIPELINES.get(kind, "unconditional-image-generation"),
+        "tags": ["limner", kind, "few-shot", "image-generation" if generates else "image-classification"],
+    }
+    learned = run.task.get("support") or {}
+    parts = [
+        "---\n"
+        + "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items())
+        + "\n---",
+        f"# {_plain(run.task_name)}",
+        f"{_sentence(words.learner_in_words(run.learner))} that learned from {_counted(learned)} with Limner, "
+        f"{_plain(words.start_in_words(run.strategy, run.lineage))}.",
+        "## How to use it",
+        _usage(generates),
+        "## What it learned from",
+        _data(run, learned),
+        "## How it learned",
+        f"{_plain(words.strategy_in_words(run.strategy))} It took {words.cost_in_words(run.cost)}; seed {run.seed}.",
+        "## How good it is",
+        _scores(scores),
+        "## Limits",
+        _limits(run, scores, generates),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _usage(generates: bool) -> str:
+    made = (
+        "images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
+        if generates
+        else "print(run.learner, run.scores)"
+    )
+    command = "\n\n```console\nlimner sample path/to/this/folder --count 64 --out samples\n```" if generates else ""
+    return (
+        f'```python\nimport limner\n\nrun = limner.load("path/to/this/folder")\n{made}\n```{command}\n\n'
+        f"The weights are `model.safetensors`; `run.json` tells how they came to be. Nothing in them can be executed."
+    )
+
+
+def _data(run: Run, learned: dict[str, Any]) -> str:
+    rows = [("data", f"`{_plain(run.source).replace('`', '')}`" if run.source else "not told")]
+    named = {"images": "count", "sha256": "sha256", "licence": "licence"}
+    rows += [(name, str(learned[key])) for name, key in named.items() if key in learned]
+    return "\n".join(f"- {name}: {_plain(value) if name != 'data' else value}" for name, value in rows)
+
+
+def _scores(scores: Scores | None) -> str:
+    if scores is None:
+        return "It was not scored: no image was held back to judge it on."
+    lines = ["| score | value | 95% interval | real images | better |", "| :--- | ---: | ---: | ---: | :--- |"]
+    for name, score in scores.values.items():
+        value, interval, floor = words.shown(score)
+        better = words.ARROWS.get(words.MEANINGS.get(name, ("", ""))[0], "")
+        lines.append(f"| {words.label(name)} | {value} | {interval or '–'} | {floor or '–'} | {better} |")
+    against = (
+        f"{scores.samples} samples against {scores.query} real images that were held back, after learning from "
+        f"{scores.support}; distances in the features of `{scores.extractor}`. “Real images” is what real images score "
+        f"against other real ones."
+        if scores.samples
+        else f"On {scores.query} images that were held back."
+    )
+    return "\n".join(lines) + "\n\n" + against
+
+
+def _limits(run: Run, scores: Scores | None, generates: bool) -> str:
+    lines = []
+    if run.state != "finished":
+        lines.append(f"**This run is {run.state}, not finished.**")
+    if scores is not None and words.copies(scores.values.get("nearest_training_ratio")):
+        lines.append(
+            "**Samples may be near-copies of the images learned from**: they lie closer to them than other real images "
+            "do. Mind the rights in those images."
+        )
+    if generates:
+        lines.append("It knows only what it learned from: its images vary as those did, and share their one-sidedness.")
+    lines.append("Scores on few images are coarse; the interval does not tell how far another seed would move them.")
+    lines += [*run.notes, *(scores.notes if scores is not None else ())]
+    return "\n".join(f"- {_plain(line) if not line.startswith('**') else line}" for line in lines)
+
+
+def _counted(learned: dict[str, Any]) -> str:
+    count = learned.get("count")
+    return "images" if count is None else "1 image" if count == 1 else f"{count} images"
+
+
+def _sentence(words_: str) -> str:
+    return words_[:1].upper() + words_[1:]
+
+
+def _plain(told: str) -> str:
+    """Text from outside on one line, with what Markdown or HTML would take as its own made harmless."""
+    line = " ".join(told.split())
+    for sign in "\\<>[]|*#":
+        line = line.replace(sign, {"<": "&lt;", ">": "&gt;"}.get(sign, "\\" + sign))
+    return line

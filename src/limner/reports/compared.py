@@ -1,0 +1,60 @@
+"""Which of several is best at a score, where their intervals allow to say so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from limner.reports import words
+from limner.types import Score, Scores
+
+
+def compared(scored: Mapping[str, Scores]) -> list[dict[str, Any]]:
+    """A row for each score: its name and meaning, a cell for each arm, and which arms are best.
+
+    An arm is ``best`` alone only where its interval does not touch any other's; otherwise all whose intervals touch
+    that of the best value are ``level``. Where an interval is missing, nothing is marked.
+
+    >>> one = Scores({"coverage": Score(0.9, 0.8, 1.0)}, "pixels", 9, 9, 5)
+    >>> other = Scores({"coverage": Score(0.4, 0.3, 0.5)}, "pixels", 9, 9, 5)
+    >>> [cell["mark"] for cell in compared({"one": one, "other": other})[0]["cells"]]
+    ['best', '']
+    """
+    rows = []
+    for name in dict.fromkeys(metric for scores in scored.values() for metric in scores.values):
+        found = {arm: scores.values[name] for arm, scores in scored.items() if name in scores.values}
+        better, meaning = words.MEANINGS.get(name, ("", ""))
+        marks = _marks(better, found)
+        cells = []
+        for arm in scored:
+            value, interval, _ = words.shown(found[arm]) if arm in found else ("–", "", "")
+            reading = words.reading(name, found[arm]) if arm in found else ""
+            cells.append({"value": value, "interval": interval, "mark": marks.get(arm, ""), "reading": reading})
+        floors = [score.floor for score in found.values() if score.floor is not None]
+        rows.append(
+            {
+                "name": words.label(name), "meaning": meaning, "better": words.ARROWS.get(better, ""), "cells": cells,
+                "floor": words.short_number(floors[0]) if floors else "",
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _marks(better: str, found: Mapping[str, Score]) -> dict[str, str]:
+    if len(found) < 2 or not better or any(score.low is None or score.high is None for score in found.values()):
+        return {}
+
+    def loss(score: Score) -> float:
+        if better.startswith("near"):
+            return abs(score.value - (1.0 if score.floor is None else score.floor))
+        return score.value if better == "lower" else -score.value
+
+    best = min(found, key=lambda arm: loss(found[arm]))
+    level = [arm for arm in found if _touch(found[arm], found[best])]
+    return {best: "best"} if level == [best] else dict.fromkeys(level, "level")
+
+
+def _touch(one: Score, other: Score) -> bool:
+    ends = [-math.inf if end is None else end for end in (one.low, one.high, other.low, other.high)]
+    return ends[0] <= ends[3] and ends[2] <= ends[1]

@@ -1,0 +1,161 @@
+"""Numbers, scores and strategies in plain words, for people who meet them for the first time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from limner.config import Strategy
+from limner.types import METRICS, Cost, Score
+
+MEANINGS = METRICS | {"accuracy": ("higher", "share of held-out images that are put in their own class")}
+ARROWS = {"higher": "↑ higher", "lower": "↓ lower", "near real": "≈ as real", "near one": "≈ 1"}
+LEARNERS = {
+    "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier"
+}  # fmt: skip
+OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
+
+
+def label(name: str) -> str:
+    """A value's name as a reader sees it.
+
+    >>> label("frechet_distance"), label("net query loss")
+    ('Fréchet distance', 'Net query loss')
+    """
+    text = name.replace("_", " ").replace("frechet", "Fréchet").strip()
+    return text[:1].upper() + text[1:]
+
+
+def short_number(value: float) -> str:
+    """Three significant digits, with a true minus sign.
+
+    >>> short_number(0.12345), short_number(-12.3456), short_number(12345.6), short_number(0.00001234)
+    ('0.123', '−12.3', '12,346', '1.23e−05')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    size = abs(value)
+    if size == 0:
+        return "0"
+    if size < 1e-4 or size >= 1e7:
+        return f"{value:.2e}".replace("-", "−")
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}".replace("-", "−")
+
+
+def shown(score: Score) -> tuple[str, str, str]:
+    """Value, interval and floor, with as many digits as the interval warrants (two significant ones of its half-width).
+
+    >>> shown(Score(0.12345, 0.1011, 0.1457, 0.02))
+    ('0.123', '0.101 to 0.146', '0.020')
+    """
+    if score.low is None or score.high is None or not score.high > score.low:
+        return short_number(score.value), "", "" if score.floor is None else short_number(score.floor)
+    decimals = max(0, 1 - math.floor(math.log10((score.high - score.low) / 2)))
+
+    def rounded(number: float) -> str:
+        text = f"{number:,.{decimals}f}"
+        return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+
+    floor = "" if score.floor is None else rounded(score.floor)
+    return rounded(score.value), f"{rounded(score.low)} to {rounded(score.high)}", floor
+
+
+def reading(name: str, score: Score) -> str:
+    """What the score says, by where its interval lies relative to what real images score; empty where that is unknown.
+
+    >>> reading("kernel_distance", Score(0.3, 0.2, 0.4, 0.1))
+    'further from the real images than they are from each other'
+    >>> reading("diversity", Score(0.97, 0.9, 1.1, 1.0))
+    'as varied as real images'
+    """
+    if score.low is None or score.high is None or score.floor is None:
+        return ""
+    below, above = score.high < score.floor, score.low > score.floor
+    low, level, high = _READINGS.get(name, ("", "", ""))
+    return low if below else high if above else level
+
+
+_NEAR = "cannot be told from real images, at this number of images"
+_READINGS = {
+    "kernel_distance": (_NEAR, _NEAR, "further from the real images than they are from each other"),
+    "frechet_distance": (_NEAR, _NEAR, "further from the real images than they are from each other"),
+    "precision": ("fewer look real than of real images", "as many look real as of real images", "all look typical"),
+    "recall": ("part of what is real is missing", "reaches as much as real images do", "reaches all that is real"),
+    "density": ("less at home among real images than they are", "as at home as real images", "keeps to the typical"),
+    "coverage": ("part of what is real is missing", "covers as much as real images do", "covers all that is real"),
+    "diversity": ("less varied than real images", "as varied as real images", "more varied than real images"),
+    "nearest_training_ratio": (
+        "closer to the images learned from than real images are: look for copies",
+        "no closer to the images learned from than real images are: no sign of copies",
+        "further from the images learned from than real images are",
+    ),
+}
+
+
+def copies(score: Score | None) -> bool:
+    """Whether samples are nearer to the images learned from than real images are, by more than chance or by 15%.
+
+    >>> copies(Score(0.4, 0.3, 0.5, 1.0)), copies(Score(0.97, 0.9, 1.1, 1.0)), copies(None)
+    (True, False, False)
+    """
+    if score is None:
+        return False
+    floor = 1.0 if score.floor is None else score.floor
+    return score.value < 0.85 * floor and (score.high is None or score.high < floor)
+
+
+def learner_in_words(learner: Any) -> str:
+    """What learned, for example ``a variational autoencoder for 28 × 28 grey images``."""
+    channels, height, width = learner.image_shape
+    kind = LEARNERS.get(learner.kind, f"a {learner.kind}")
+    return f"{kind} for {width} × {height} {'grey' if channels == 1 else 'colour'} images"
+
+
+def start_in_words(strategy: Strategy, lineage: Mapping[str, Any]) -> str:
+    """Where learning began."""
+    if strategy.start == "scratch":
+        return "from scratch: parameters drawn at random"
+    begun = str(lineage.get("start", strategy.start))
+    name = strategy.start if len(strategy.start) < 40 else strategy.start[:12]
+    return f"from the stored model {name}" + (f" ({begun[:12]})" if not begun.startswith(name) else "")
+
+
+def strategy_in_words(strategy: Strategy) -> str:
+    """How it learned, in one sentence.
+
+    >>> strategy_in_words(Strategy(steps=200, batch=0))
+    '200 steps of Adam at rate 0.001, each on all images.'
+    """
+    budget = f"{strategy.steps:,} steps"
+    if strategy.seconds:
+        budget = (
+            f"{strategy.seconds:g} seconds"
+            if strategy.steps >= 10**8
+            else f"{budget}, {strategy.seconds:g} seconds at most,"
+        )
+    parts = [f"{budget} of {OPTIMISERS[strategy.optimiser]} at rate {strategy.learning_rate:g}"]
+    if strategy.schedule == "cosine":
+        parts.append("falling to zero")
+    parts.append("each on all images" if strategy.batch == 0 else f"each on {strategy.batch} images")
+    if strategy.augmentation:
+        parts.append(f"varied by {', '.join(strategy.augmentation)}")
+    if strategy.frozen:
+        parts.append(f"with {', '.join(strategy.frozen)} left as they were")
+    if strategy.anchor:
+        parts.append(f"held near the start (weight {strategy.anchor:g})")
+    if strategy.ema:
+        parts.append(f"parameters averaged with decay {strategy.ema:g}")
+    return ", ".join(parts) + "."
+
+
+def cost_in_words(cost: Cost) -> str:
+    """What it took.
+
+    >>> cost_in_words(Cost(83.2, 200, 2))
+    '1 min 23 s for 200 steps on 2 threads (cpu)'
+    """
+    whole = round(cost.seconds)
+    time = f"{cost.seconds:.1f} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    threads = f" on {cost.threads} {'thread' if cost.threads == 1 else 'threads'}" if cost.threads else ""
+    return f"{time} for {cost.steps:,} {'step' if cost.steps == 1 else 'steps'}{threads} ({cost.device})"
