@@ -157,10 +157,10 @@ def story(rows: list[dict[str, Any]], sizes: tuple[int, ...], trials: int) -> st
     return "\n".join(
         [
             f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, "
-            f"at n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. Blur "
-            f"and noise: the oracle and three strengths in exactly their order (by chance: 4%); copies, moved copies (by "
-            f"a pixel, with a little noise) and collapse: worse than the oracle (by chance: 50%; a tie counts as wrong). "
-            f"The oracle and the spoilt share their sources, and are not the query images.",
+            f"at n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. "
+            f"Blur and noise: the oracle and three strengths in exactly their order (by chance: 4%); copies, moved "
+            f"copies (by a pixel, with a little noise) and collapse: worse than the oracle (by chance: 50%; a tie "
+            f"counts as wrong). The oracle and the spoilt share their sources, and are not the query images.",
             "",
             *lines,
             "",
