@@ -22,6 +22,7 @@ from limner.engine import fit
 from limner.learners import Learner, create
 from limner.meta import MetaPlan, learn
 from limner.metrics import evaluate
+from limner.reports.figures import grid
 from limner.seeds import derive
 from limner.tasks import Family, Task, load
 from limner.types import Params
@@ -34,8 +35,8 @@ RATES = (5e-4, 1e-3, 2e-3, 4e-3)
 class Recipe:
     """How one learner is meta-learned, pre-trained and adapted.
 
-    ``begin_share`` of the seconds of a meta-learned start go into what it begins from: ``begin`` where it is given, else
-    pre-training on all classes together.
+    ``begin_share`` of the seconds of a meta-learned start go into what it begins from: ``begin`` where it is given,
+    else pre-training on all classes together.
     """
 
     kind: str
@@ -160,15 +161,14 @@ def measure(recipe: Recipe, setting: Setting, scale: Scale) -> dict[str, Any]:
             pictures.setdefault(arm.name, []).append(done["samples"][:10])
             rows.append(
                 {
-                    "learner": recipe.kind, "arm": arm.name, "task": class_of(task), "rate": rate, "steps": strategy.steps,
-                    "seconds": done["seconds"], "beginning seconds": arm.seconds, "state": done["state"],
+                    "learner": recipe.kind, "arm": arm.name, "task": class_of(task), "rate": rate,
+                    "steps": strategy.steps, "seconds": done["seconds"], "beginning seconds": arm.seconds,
+                    "state": done["state"],
                     **done["scores"],
                 }
             )  # fmt: skip
-            print(
-                f"{recipe.kind}, {arm.name}: class {class_of(task)}: kernel distance {done['scores']['kernel_distance']:.3g}",
-                flush=True,
-            )
+            distance = done["scores"]["kernel_distance"]
+            print(f"{recipe.kind}, {arm.name}: class {class_of(task)}: kernel distance {distance:.3g}", flush=True)
     return {"rows": rows, "pictures": pictures}
 
 
@@ -205,25 +205,28 @@ def report(name: str, recipes: list[Recipe], setting: Setting, scale: Scale, sta
     real, tasks = references(setting, scale)
     found = both(recipes, setting, scale)
     details = real + [row for each in found for row in each["rows"]]
-    rows = summary(details)
-    shown = tasks[:: max(1, len(tasks) // 8)][:8]
-    places = [tasks.index(task) for task in shown]
+    places = range(0, len(tasks), max(1, len(tasks) // 8))[:8]
     pictures = [
-        (picture(shown, {arm: [parts[place] for place in places] for arm, parts in each["pictures"].items()}), caption)
-        for each in found
-        for caption in (f"{each['rows'][0]['learner']}: {CAPTION}",)
+        harness.Picture(
+            recipe.kind,
+            picture([tasks[place] for place in places], [[parts[place] for place in places] for parts in arms]),
+            f"{recipe.kind.upper()}: a row for each class: the shots, samples of each arm in the table's order, "
+            "real held-out images",
+        )
+        for recipe, arms in ((recipe, each["pictures"].values()) for recipe, each in zip(recipes, found, strict=True))
     ]
-    columns = ["learner", "arm", "rate", *(metric.replace("_", " ") for metric in METRICS), "seconds"]
+    columns = ["learner", "arm", "rate", *METRICS, "seconds"]
     harness.finish(
-        name, rows, columns=columns, seed=setting.seed, started=started, pictures=pictures,
-        story=story(details, setting, scale, recipes), details=details,
-    )  # fmt: skip
-
-
-CAPTION = (
-    "one class in each row; from left to right the shots, then samples of each arm in the table's order, then real "
-    "held-out images"
-)
+        name,
+        summary(details),
+        columns={column: column.replace("_", " ") for column in columns},
+        seed=setting.seed,
+        started=started,
+        pictures=pictures,
+        story=story(details, setting, scale, recipes),
+        details=details,
+        threads=len(recipes),
+    )
 
 
 def summary(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -232,8 +235,7 @@ def summary(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for learner, arm in dict.fromkeys((row["learner"], row["arm"]) for row in details):
         own = [row for row in details if (row["learner"], row["arm"]) == (learner, arm)]
         row: dict[str, Any] = {"learner": learner, "arm": arm, "rate": own[0].get("rate"), "tasks": len(own)}
-        for metric in METRICS:
-            row[metric.replace("_", " ")] = harness.interval([each[metric] for each in own])
+        row |= {metric: harness.interval([each[metric] for each in own]) for metric in METRICS}
         row["seconds"] = sum(each["seconds"] for each in own) / len(own) if "seconds" in own[0] else None
         rows.append(row)
     return rows
@@ -251,49 +253,35 @@ def story(details: list[dict[str, Any]], setting: Setting, scale: Scale, recipes
         "",
     ]
     for recipe in recipes:
-        by_arm: dict[str, dict[str, dict[str, Any]]] = {}
+        arms: dict[str, list[dict[str, Any]]] = {}
         for row in details:
             if row["learner"] == recipe.kind:
-                by_arm.setdefault(row["arm"], {})[row["task"]] = row
-        first, *others = by_arm
+                arms.setdefault(row["arm"], []).append(row)
+        first, *others = arms
         for other in others:
-            gains = []
-            for metric, sign in (("kernel_distance", -1), ("coverage", 1)):
-                differences = [by_arm[first][task][metric] - by_arm[other][task][metric] for task in by_arm[first]]
-                mean, low, high = harness.interval(differences)
-                verdict = (
-                    "better"
-                    if min(sign * low, sign * high) > 0
-                    else "worse"
-                    if max(sign * low, sign * high) < 0
-                    else "no clear difference"
-                )
-                gains.append(f"{metric.replace('_', ' ')} {harness.shown((mean, low, high))}, {verdict}")
-            lines.append(f"- {recipe.kind}, {first} minus {other}, paired by class: {'; '.join(gains)}.")
+            told = ", ".join(_gain(arms[first], arms[other], metric) for metric in ("kernel_distance", "coverage"))
+            lines.append(f"- {recipe.kind.upper()}, {first} less {other}, class by class: {told}.")
     return "\n".join(lines)
 
 
-def picture(tasks: list[Task], arms: dict[str, list[torch.Tensor]]) -> Image.Image:
+def _gain(first: list[dict[str, Any]], other: list[dict[str, Any]], metric: str) -> str:
+    found = harness.difference([row[metric] for row in first], [row[metric] for row in other])
+    sign = -1 if metric == "kernel_distance" else 1
+    ends = sorted((sign * (found.low or 0.0), sign * (found.high or 0.0)))
+    verdict = "better" if ends[0] > 0 else "worse" if ends[1] < 0 else "no clear difference"
+    return f"{metric.replace('_', ' ')} {harness.told(found)} ({verdict})"
+
+
+def picture(tasks: list[Task], arms: list[list[torch.Tensor]]) -> Image.Image:
     """A row for each task: shots, samples of each arm, held-out images, with wider gaps between the groups."""
     rows = []
     for place, task in enumerate(tasks):
-        groups = [task.support.images[:5], *(parts[place][:8] for parts in arms.values()), task.query.images[:5]]
-        rows.append([framed(group) for group in groups])
-    gap = 6
-    height, width = sum(row[0].height for row in rows), sum(part.width + gap for part in rows[0]) - gap
-    whole = Image.new("RGB", (width, height), "white")
-    down = 0
-    for row in rows:
-        right = 0
-        for part in row:
-            whole.paste(part, (right, down))
-            right += part.width + gap
-        down += row[0].height
+        groups = [task.support.images[:5], *(parts[place][:8] for parts in arms), task.query.images[:5]]
+        rows.append([grid(group, columns=len(group), scale=1) for group in groups])
+    gap = 8
+    widths = [part.width + gap for part in rows[0]]
+    whole = Image.new("RGB", (sum(widths) - gap, sum(row[0].height for row in rows)), "white")
+    for down, row in enumerate(rows):
+        for right, part in enumerate(row):
+            whole.paste(part, (sum(widths[:right]), down * part.height))
     return whole
-
-
-def framed(images: torch.Tensor) -> Image.Image:
-    """Images side by side, a thin line between them."""
-    padded = torch.nn.functional.pad(images, (1, 1, 1, 1), value=128)
-    strip = torch.cat(list(padded.expand(-1, 3, -1, -1)), dim=2)
-    return Image.fromarray(strip.permute(1, 2, 0).contiguous().numpy())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.networks import Decoder, Encoder, Template
-from limner.objectives.adversarial import gradient_penalty, relativistic_critic, relativistic_generator
+from limner.objectives.adversarial import relativistic_critic, relativistic_generator, scores_and_penalties
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -63,9 +63,9 @@ class GAN:
         if player == "generator":
             adversarial = relativistic_generator(critic(real), critic(fake))
             return Loss(adversarial, {"adversarial": adversarial})
-        both = torch.cat([real, fake])
-        adversarial = relativistic_critic(*critic(both).chunk(2))
-        r1, r2 = (part.mean() for part in gradient_penalty(critic, both).chunk(2))
+        scores, penalties = scores_and_penalties(critic, torch.cat([real, fake]))
+        adversarial = relativistic_critic(*scores.chunk(2))
+        r1, r2 = (part.mean() for part in penalties.chunk(2))
         value = adversarial + 0.5 * self.options["gamma"] * (r1 + r2)
         return Loss(value, {"adversarial": adversarial, "r1": r1, "r2": r2})
 

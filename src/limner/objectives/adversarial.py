@@ -26,15 +26,20 @@ def relativistic_generator(real: Tensor, fake: Tensor) -> Tensor:
     return functional.softplus(real - fake).mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """‖∇ₓ D(x)‖² of each image, summed over pixels: R1 on real images, R2 on generated ones.
+def scores_and_penalties(critic: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:
+    """The critic's scores D(x), and ‖∇ₓ D(x)‖² of each image, summed over pixels: R1 on real images, R2 on generated.
 
     Mescheder, Geiger & Nowozin 2018, eq. 9 and 10 (without their γ/2 and expectation). ``critic`` maps
-    ``(n, c, h, w)`` to ``(n,)`` and treats images independently; returns ``(n,)``. Nested ``torch.func.grad``, so it
-    can be differentiated and vectorised again.
+    ``(n, c, h, w)`` to ``(n,)`` and treats images independently; both results are ``(n,)``. Nested
+    ``torch.func.grad``, so it can be differentiated and vectorised again.
 
-    >>> gradient_penalty(lambda x: 3 * x.sum((1, 2, 3)), torch.rand(2, 1, 2, 2))  # 4 pixels, slope 3
-    tensor([36., 36.])
+    >>> scores_and_penalties(lambda x: 3 * x.sum((1, 2, 3)), torch.ones(2, 1, 2, 2))  # 4 pixels, slope 3
+    (tensor([12., 12.]), tensor([36., 36.]))
     """
-    slopes: Tensor = torch.func.grad(lambda inputs: critic(inputs).sum())(images)
-    return slopes.square().sum((1, 2, 3))
+
+    def summed(inputs: Tensor) -> tuple[Tensor, Tensor]:
+        scores = critic(inputs)
+        return scores.sum(), scores
+
+    slopes, scores = torch.func.grad(summed, has_aux=True)(images)
+    return scores, slopes.square().sum((1, 2, 3))
