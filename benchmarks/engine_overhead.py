@@ -131,8 +131,8 @@ def main() -> None:
         started=started,
         threads=1,
         story=f"Time of a step of `fit` over a loop by hand (`nn.Module`, `torch.optim.Adam`, `backward`), 28×28 grey, "
-        f"batches of {BATCH}, one thread. {pairs} pairs in turn; the ratio is taken pair by pair, with the 95% interval "
-        "of its mean. `average and clipping` adds an exponential moving average and gradient clipping to the engine's "
+        f"batches of {BATCH}, one thread. {pairs} pairs in turn; the ratio is taken pair by pair, with the 95% "
+        "interval of its mean. `average and clipping` adds an exponential moving average and gradient clipping to the engine's "
         "side only.",
     )
 
