@@ -42,6 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         if code == STOPPED:
             show.complain("stopped before anything was written")
         return code
+    except show.Stopped as stopped:
+        show.complain(str(stopped))
+        return STOPPED
     except LimnerError as mistake:
         show.complain(str(mistake))
         return 2

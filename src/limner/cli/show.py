@@ -37,6 +37,10 @@ COLUMNS = {
 """What a table of the memory shows of each kind; ``--json`` shows all."""
 
 
+class Stopped(Exception):
+    """A run was stopped by Ctrl-C and saved; the message says how to go on."""
+
+
 def complain(sentence: str) -> None:
     """One sentence on standard error."""
     typer.echo(f"limner: {sentence}", err=True)
@@ -173,16 +177,10 @@ def record(found: dict[str, Any], json: bool) -> None:
 
 def score_rows(found: Scores) -> list[list[str]]:
     """One row for each metric: value, interval, floor, which way is better."""
-    from limner.types import METRICS
+    from limner.reports import words
 
     return [
-        [
-            name.replace("_", " "),
-            number(score.value),
-            "" if score.low is None else f"{number(score.low)} to {number(score.high)}",
-            number(score.floor),
-            METRICS[name][0],
-        ]
+        [words.label(name), *words.shown(score), words.MEANINGS.get(name, ("", ""))[0]]
         for name, score in found.values.items()
     ]
 
@@ -192,7 +190,9 @@ def scores(found: Scores, json: bool) -> None:
     if json:
         document(found.to_json())
         return
-    title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
+    title = f"on {found.query} images held back"
+    if found.samples:
+        title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
     table(title, ("score", "value", "95% interval", "real against real", "better"), score_rows(found))
     for note in found.notes:
         typer.echo(f"  {note}")
@@ -221,8 +221,7 @@ def run(made: Run, json: bool) -> None:
         raise typer.Exit(1)
     if made.state == "stopped":
         verb = "adapt generate" if made.lineage.get("verb") == "adapt" else "train"
-        complain(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
-        raise typer.Exit(130)
+        raise Stopped(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
 
 
 def comparison(made: Comparison, json: bool) -> None:

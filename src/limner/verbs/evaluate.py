@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from limner.errors import LimnerError
 from limner.seeds import derive
 from limner.types import Scores
-from limner.verbs.directories import request_of, wrote
-from limner.verbs.line import prepare, some_of
+from limner.verbs.line import some_of, task_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,8 +47,10 @@ def evaluate(
 
         run = load_run(made, memory=memory)
         samples, shape = run.sample(count, seed=derive(seed, "scores")), run.learner.image_shape
-        support, note = learned_from(made)
-        notes += [note] if note else []
+        try:
+            support = task_of(made).support
+        except LimnerError as unknown:
+            notes.append(f"{unknown}, so it may have learned from the real images")
     query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
     if support is not None:
         query, left_out = without(query, support)
@@ -79,18 +80,6 @@ def is_images(text: str) -> bool:
         return True
     path = Path(text.split(",")[0])
     return path.exists() and not (path / "run.json").exists()
-
-
-def learned_from(run: str) -> tuple[ImageSet | None, str]:
-    """The images that the run in the directory ``run`` learned from, or ``None`` and why they cannot be had."""
-    path = Path(run)
-    if not wrote(path):
-        return None, "what it learned from is not known here, so copying was not measured"
-    asked = request_of(path)
-    try:
-        return prepare(asked["spec"], asked["shots"], asked["seed"], asked["goal"]).task.support, ""
-    except LimnerError as gone:
-        return None, f"what it learned from cannot be loaded, so copying was not measured ({gone})"
 
 
 def without(images: ImageSet, known: ImageSet) -> tuple[ImageSet, int]:

@@ -92,6 +92,20 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     return Prepared(split(images, shots, seed, queries=queries, goal=goal, source=spec), images)
 
 
+def task_of(run: str) -> Task:
+    """The task of the run in the directory ``run``, its images loaded again.
+
+    Raises :class:`LimnerError` where that is not told there, or the images can no longer be loaded.
+    """
+    path = Path(run)
+    if not directories.wrote(path):
+        raise LimnerError(f"{run} does not tell what it learned from")
+    asked = directories.request_of(path)
+    if "shots" not in asked:
+        raise LimnerError(f"{run} does not tell what it learned from")
+    return prepare(asked["spec"], asked["shots"], asked["seed"], asked["goal"]).task
+
+
 def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]) -> StoredModel | None:
     """The model that ``reference`` names, or ``None`` for ``scratch``.
 
@@ -273,4 +287,5 @@ def report(run: Run, task: Task, directory: Path) -> Path:
     from limner.reports import card, page
 
     card.write(directory, run, run.scores)
-    return page.write_run(directory, run, run.scores, task.support, task.query, run.sample(64, seed=run.seed))
+    samples = run.sample(64, seed=run.seed) if task.goal == "generate" else None
+    return page.write_run(directory, run, run.scores, task.support, task.query, samples)

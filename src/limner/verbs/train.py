@@ -50,7 +50,7 @@ def train(
         begun = find_start(strategy.start, remembered, shape)
         if begun is None:
             if goal == "classify":
-                options = {"classes": max(2, len(prepared.images.class_names))} | (options or {})
+                options = {"classes": len(prepared.images.class_names)} | (options or {})
             network = create(learner, shape, **(options or {}))
         else:
             network = rebuild(begun.learner_description)
