@@ -132,8 +132,7 @@ def main() -> None:
         threads=1,
         story=f"Time of a step of `fit` over a loop by hand (`nn.Module`, `torch.optim.Adam`, `backward`), 28×28 grey, "
         f"batches of {BATCH}, one thread. {pairs} pairs in turn; the ratio is taken pair by pair, with the 95% "
-        "interval of its mean. `average and clipping` adds an exponential moving average and gradient clipping to the engine's "
-        "side only.",
+        "interval of its mean. `average and clipping` adds a moving average and clipping on the engine's side only.",
     )
 
 
