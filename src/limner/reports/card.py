@@ -42,7 +42,7 @@ def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
         "---\n"
         + "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items())
         + "\n---",
-        f"# {_plain(run.task_name)}",
+        f"# {_plain(words.title(run.task_name))}",
         f"{_sentence(words.learner_in_words(run.learner))} that learned from {_counted(learned)} with Limner, "
         f"{_plain(words.start_in_words(run.strategy, run.lineage))}.",
         "## How to use it",
@@ -73,7 +73,7 @@ def _usage(generates: bool) -> str:
 
 
 def _data(run: Run, learned: dict[str, Any]) -> str:
-    rows = [("data", f"`{_plain(run.source).replace('`', '')}`" if run.source else "not told")]
+    rows = [("data", f"`{words.without_folders(run.source).replace('`', '')}`" if run.source else "not told")]
     named = {"images": "count", "sha256": "sha256", "licence": "licence"}
     rows += [(name, str(learned[key])) for name, key in named.items() if key in learned]
     return "\n".join(f"- {name}: {_plain(value) if name != 'data' else value}" for name, value in rows)

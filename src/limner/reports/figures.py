@@ -232,7 +232,7 @@ def score_plot(scores: Mapping[str, Score], title: str) -> Plot:
         axes.margins(x=0.12)
         axes.set_title(title, loc="left", fontsize=10.5)
         if any(score.floor is not None for score in scores.values()):
-            axes.legend(fontsize=8.5, loc="best")
+            axes.legend(fontsize=8.5, loc="upper right", bbox_to_anchor=(1, -0.12), borderaxespad=0)
 
     told = []
     for name, score in scores.items():

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     from limner.tasks import ImageSet
 
 MOST_IMAGES = 64
+MOST_BESIDE = 30
+MOST_IN_ARM = 24
 MOST_PAIRS = 12
-CELL = 84
-SMALL_CELL = 56
+CELL = 88
+SMALL_CELL = 60
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,7 @@ def write_run(
         _environment()
         .get_template("run.html")
         .render(
-            title=run.task_name,
+            title=words.title(run.task_name),
             run=run,
             scores=scores,
             learner=words.learner_in_words(run.learner),
@@ -86,10 +88,10 @@ def write_run(
             strategy=words.strategy_in_words(run.strategy),
             cost=words.cost_in_words(run.cost),
             support=_gallery(support.images, "images it learned from"),
-            made=_gallery(samples, "images it made"),
-            held=None if query is None else _gallery(query.images, "real images held back"),
+            made=_gallery(samples, "images it made", MOST_BESIDE),
+            held=None if query is None else _gallery(query.images, "real images held back", MOST_BESIDE),
             pairs=_pairs(samples, support.images, pairs),
-            closest=_closest(samples, support.images, None if query is None else query.images),
+            copying=_copying(scores),
             rows=_rows(scores),
             warnings=_warnings(run.state, scores),
             notes=[*run.notes, *(scores.notes if scores is not None else ())],
@@ -121,7 +123,7 @@ def write_comparison(
         {
             "place": index % 8 + 1,
             "arm": arm,
-            "made": _gallery(arm.samples[:24], f"images made {arm.name}"),
+            "made": _gallery(arm.samples, f"images made {arm.name}", MOST_IN_ARM),
             "strategy": words.strategy_in_words(arm.strategy),
             "start": words.start_in_words(arm.strategy, {}),
             "cost": words.cost_in_words(arm.cost),
@@ -139,7 +141,7 @@ def write_comparison(
             story=story,
             arms=shown,
             support=None if support is None else _gallery(support.images, "images they learned from"),
-            held=None if query is None else _gallery(query.images[:24], "real images held back"),
+            held=None if query is None else _gallery(query.images, "real images held back", MOST_IN_ARM),
             rows=compared(scored),
             comparable=len({(found.extractor, found.query, found.samples) for found in scored.values()}) <= 1,
             scores=next(iter(scored.values()), None),
@@ -194,17 +196,17 @@ def data_uri(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _gallery(images: Tensor | None, what: str) -> dict[str, Any] | None:
+def _gallery(images: Tensor | None, what: str, most: int = MOST_IMAGES) -> dict[str, Any] | None:
     """Images for the page, each enlarged by a whole number: ``wide`` and ``narrow`` are widths in pixels."""
     if images is None or not len(images):
         return None
-    few = images[:MOST_IMAGES]
+    few = images[:most]
     return {"images": [data_uri(image) for image in few], "total": len(images), "what": what, **_widths(images)}
 
 
 def _widths(images: Tensor) -> dict[str, int]:
     side = images.shape[3]
-    return {"wide": side * max(1, CELL // side), "narrow": side * max(1, SMALL_CELL // side)}
+    return {"wide": side * max(1, round(CELL / side)), "narrow": side * max(1, round(SMALL_CELL / side))}
 
 
 def _pairs(samples: Tensor | None, support: Tensor, given: Tensor | None) -> list[dict[str, Any]]:
@@ -227,15 +229,6 @@ def _pairs(samples: Tensor | None, support: Tensor, given: Tensor | None) -> lis
     ]
 
 
-def _closest(samples: Tensor | None, support: Tensor, query: Tensor | None) -> dict[str, int] | None:
-    """How many samples are nearer to an image learned from than any held-out real image is."""
-    if samples is None or query is None:
-        return None
-    least = nearest(query, support).distance.min()
-    nearer = nearest(samples, support).distance < least
-    return {"nearer": int(nearer.sum()), "samples": len(samples), "real": len(query)}
-
-
 # ── Scores ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -251,6 +244,12 @@ def _rows(scores: Scores | None) -> list[dict[str, str]]:
             }
         )  # fmt: skip
     return rows
+
+
+def _copying(scores: Scores | None) -> str:
+    """What the nearest-training ratio says, as the end of a sentence about the samples; empty where it is unknown."""
+    name = "nearest_training_ratio"
+    return "" if scores is None or name not in scores.values else words.reading(name, scores.values[name])
 
 
 def _warnings(state: str, scores: Scores | None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,31 @@ def label(name: str) -> str:
     """
     text = name.replace("_", " ").replace("frechet", "Fréchet").strip()
     return text[:1].upper() + text[1:]
+
+
+def title(task_name: str) -> str:
+    """A task's name without the folders and options of its data spec.
+
+    >>> title("npz:data/omniglot.npz,images=x,labels=char, class 'omega', 5 shots")
+    "omniglot.npz, class 'omega', 5 shots"
+    >>> title("folder:my images/cats, 10 shots"), title("glyphs,script=greek, 5 shots")
+    ('cats, 10 shots', 'glyphs, 5 shots')
+    """
+    spec, comma, rest = task_name.partition(", ")
+    where = re.sub(r"(,\w+=[^,]*)+$", "", spec)
+    path = re.match(r"(?:(?:folder|zip|npz|idx|hf):|(?=[/.~]))(.*)", where)
+    return (where if path is None else path[1].rstrip("/").rsplit("/", 1)[-1] or spec) + comma + rest
+
+
+def without_folders(spec: str) -> str:
+    """A data spec that names its file, but not the folders it lies in.
+
+    >>> without_folders("npz:/home/me/data/omniglot.npz,images=x"), without_folders("glyphs,script=greek")
+    ('npz:omniglot.npz,images=x', 'glyphs,script=greek')
+    """
+    path, comma, options = spec.partition(",")
+    kind, colon, place = path.rpartition(":")
+    return kind + colon + place.rstrip("/").rsplit("/", 1)[-1] + comma + options
 
 
 def short_number(value: float) -> str:
@@ -50,7 +76,9 @@ def shown(score: Score) -> tuple[str, str, str]:
     ('0.123', '0.101 to 0.146', '0.020')
     """
     if score.low is None or score.high is None or not score.high > score.low:
-        return short_number(score.value), "", "" if score.floor is None else short_number(score.floor)
+        ends = None if score.low is None or score.high is None else (score.low, score.high)
+        interval = "" if ends is None else " to ".join(map(short_number, ends))
+        return short_number(score.value), interval, "" if score.floor is None else short_number(score.floor)
     decimals = max(0, 1 - math.floor(math.log10((score.high - score.low) / 2)))
 
     def rounded(number: float) -> str:
@@ -67,7 +95,7 @@ def reading(name: str, score: Score) -> str:
     >>> reading("kernel_distance", Score(0.3, 0.2, 0.4, 0.1))
     'further from the real images than they are from each other'
     >>> reading("diversity", Score(0.97, 0.9, 1.1, 1.0))
-    'as varied as real images'
+    'not to be told from real images by so few'
     """
     if score.low is None or score.high is None or score.floor is None:
         return ""
@@ -76,21 +104,23 @@ def reading(name: str, score: Score) -> str:
     return low if below else high if above else level
 
 
-_NEAR = "cannot be told from real images, at this number of images"
+_LEVEL = "not to be told from real images by so few"
+_FAR = "further from the real images than they are from each other"
 _READINGS = {
-    "kernel_distance": (_NEAR, _NEAR, "further from the real images than they are from each other"),
-    "frechet_distance": (_NEAR, _NEAR, "further from the real images than they are from each other"),
-    "precision": ("fewer look real than of real images", "as many look real as of real images", "all look typical"),
-    "recall": ("part of what is real is missing", "reaches as much as real images do", "reaches all that is real"),
-    "density": ("less at home among real images than they are", "as at home as real images", "keeps to the typical"),
-    "coverage": ("part of what is real is missing", "covers as much as real images do", "covers all that is real"),
-    "diversity": ("less varied than real images", "as varied as real images", "more varied than real images"),
+    "kernel_distance": (_LEVEL, _LEVEL, _FAR),
+    "frechet_distance": (_LEVEL, _LEVEL, _FAR),
+    "precision": ("fewer of them look real than of real images", _LEVEL, "all of them look typical"),
+    "recall": ("part of what is real is missing", _LEVEL, "reaches all that is real"),
+    "density": ("less at home among real images than those are", _LEVEL, "keeps to what is typical"),
+    "coverage": ("part of what is real is missing", _LEVEL, "covers all that is real"),
+    "diversity": ("less varied than real images", _LEVEL, "more varied than real images"),
     "nearest_training_ratio": (
         "closer to the images learned from than real images are: look for copies",
-        "no closer to the images learned from than real images are: no sign of copies",
-        "further from the images learned from than real images are",
+        "about as close to the images learned from as real images are: no clear sign of copies",
+        "further from the images learned from than real images are: no sign of copies",
     ),
 }
+"""Where the interval lies below what real images score, around it, and above it."""
 
 
 def copies(score: Score | None) -> bool:

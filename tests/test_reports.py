@@ -1,0 +1,518 @@
+"""Pages, figures, cards and the benchmarks' harness: what they hold, what they leave alone, what they refuse."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import io
+import json
+import re
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from limner.config import Strategy
+from limner.errors import LimnerError
+from limner.reports import card, page
+from limner.reports.compared import compared
+from limner.reports.figures import curve_plot, grid, score_plot
+from limner.reports.nearest import nearest
+from limner.tasks import ImageSet
+from limner.types import Cost, CurvePoint, Score, Scores
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = "<script>alert('x')</script> & \"quoted\" $x_1$"
+VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use"}
+
+
+def noise(count: int, channels: int = 1, side: int = 16, seed: int = 0) -> torch.Tensor:
+    random = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (count, channels, side, side), dtype=torch.uint8, generator=random)
+
+
+def scores_of(ratio: Score, **others: Score) -> Scores:
+    values = {"kernel_distance": Score(0.123, 0.1, 0.146, 0.02), "nearest_training_ratio": ratio, **others}
+    return Scores(values, "pixels", 64, 15, 5, notes=("too few images for one thing",))
+
+
+GOOD = scores_of(Score(1.02, 0.9, 1.1, 1.0))
+COPIED = scores_of(Score(0.1, 0.05, 0.2, 1.0))
+
+
+def run_of(name: str = "tiny, 5 shots", kind: str = "vae", state: str = "finished") -> SimpleNamespace:
+    curve = [CurvePoint(step, step / 10, {"net loss": 5.0 / step, "kernel_distance": 1 / step}) for step in (1, 2, 4)]
+    return SimpleNamespace(
+        id="0123456789ab",
+        learner=SimpleNamespace(kind=kind, options={"latents": 4}, image_shape=(1, 16, 16), players=("net",)),
+        task_name=name,
+        source="folder:/somewhere/private/tiny",
+        strategy=Strategy(steps=4),
+        seed=7,
+        state=state,
+        curve=curve,
+        cost=Cost(83.0, 4, 2),
+        scores=None,
+        notes=["went back once"],
+        lineage={"advice": ["It did well on a similar task."]},
+        task={"support": {"name": "tiny", "count": 5, "sha256": "ab" * 32, "licence": "CC0"}},
+    )
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, the text, and whether every tag is closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+def check_page(text: str) -> Parsed:
+    """What holds for every page: whole, self-contained, and readable without seeing."""
+    parsed = Parsed(text)
+    assert parsed.open == []
+    assert not parsed.all("script")
+    assert not parsed.all("link")
+    for _, attributes in parsed.elements:
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+        assert not any(name.startswith("on") for name in attributes)
+    assert "@import" not in text
+    assert all(target.startswith("#") for target in re.findall(r"url\(['\"]?([^)'\"]+)", text))
+    assert parsed.all("img")
+    assert all("alt" in image for image in parsed.all("img"))
+    galleries = [one for one in parsed.all("div") if one.get("class") == "gallery"]
+    assert galleries
+    assert all(one["role"] == "img" and one["aria-label"] for one in galleries)
+    assert all(one["role"] == "img" and one["aria-label"] for one in parsed.all("svg"))
+    assert all(one.get("scope") in ("col", "row") for one in parsed.all("th"))
+    assert parsed.all("html")[0]["lang"] == "en"
+    assert any(one.get("name") == "viewport" for one in parsed.all("meta"))
+    assert len(parsed.all("h1")) == 1
+    return parsed
+
+
+# ── Pages ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def write_run(tmp_path: Path, run: SimpleNamespace, scores: Scores | None = GOOD, **changes) -> tuple[str, Parsed]:
+    support, query = ImageSet(noise(5, seed=1), "tiny"), ImageSet(noise(6, seed=2), "tiny")
+    given = {"support": support, "query": query, "samples": noise(9, seed=3)} | changes
+    path = page.write_run(tmp_path, run, scores, **given)
+    assert path == tmp_path / "report.html"
+    text = path.read_text(encoding="utf-8")
+    return text, check_page(text)
+
+
+def test_a_report_is_whole_and_asks_for_nothing_from_elsewhere(tmp_path):
+    text, parsed = write_run(tmp_path, run_of())
+    for words in ("0.123", "0.100 to 0.146", "1 min 23 s", "It did well on a similar task.", "went back once",
+                  "too few images for one thing", "variational autoencoder", "from scratch", "pixels", "↓ lower",
+                  "limner sample", "limner.load("):  # fmt: skip
+        assert words in parsed.text
+    assert len(parsed.all("svg")) == 2
+    assert "near-copies" not in parsed.text
+    assert len(text) < 300_000
+
+
+def test_the_images_in_a_report_are_the_images(tmp_path):
+    support = ImageSet(noise(3, channels=3, side=20), "colour")
+    _, parsed = write_run(tmp_path, run_of(), support=support, query=None, samples=support.images.flip(0))
+    sources = [image["src"] for image in parsed.all("img")]
+    opened = [np.asarray(Image.open(io.BytesIO(base64.b64decode(one.split(",")[1])))) for one in sources]
+    for index in range(3):
+        assert np.array_equal(opened[index], support.images[index].permute(1, 2, 0).numpy())
+        assert np.array_equal(opened[3 + index], support.images[2 - index].permute(1, 2, 0).numpy())
+    pairs = opened[6:]
+    assert len(pairs) == 6
+    for sample, beside in zip(pairs[::2], pairs[1::2], strict=True):
+        assert np.array_equal(sample, beside)
+
+
+def test_given_pairs_are_shown(tmp_path):
+    support = ImageSet(noise(2), "two")
+    _, parsed = write_run(tmp_path, run_of(), support=support, samples=support.images, pairs=torch.tensor([1, 0]))
+    told = [image["alt"] for image in parsed.all("img") if image["alt"]]
+    assert {(told[0], told[1][:29]), (told[2], told[3][:29])} == {
+        ("sample 1", "image learned from, number 2,"), ("sample 2", "image learned from, number 1,")
+    }  # fmt: skip
+
+
+def test_copies_and_unfinished_runs_are_warned_of(tmp_path):
+    _, parsed = write_run(tmp_path, run_of(state="failed"), COPIED)
+    assert "near-copies" in parsed.text
+    assert "This run is failed" in parsed.text
+
+
+def test_a_report_without_query_scores_or_samples(tmp_path):
+    _, parsed = write_run(tmp_path, run_of(), None, query=None)
+    assert "there is none to judge by" in parsed.text
+    assert "It was not scored" in parsed.text
+    _, parsed = write_run(tmp_path, run_of(kind="classifier"), None, samples=None)
+    assert "It made these" not in parsed.text
+    assert "limner sample" not in parsed.text
+
+
+def test_names_are_escaped(tmp_path):
+    run = run_of(name=HOSTILE)
+    run.source = run.notes[0] = HOSTILE
+    _, parsed = write_run(tmp_path / HOSTILE.replace("/", "|"), run)
+    assert parsed.text.count("alert('x')") >= 4
+    arms = [arm_of(HOSTILE, GOOD), arm_of("plain", GOOD)]
+    path = page.write_comparison(tmp_path / "index.html", arms, HOSTILE, HOSTILE)
+    parsed = check_page(path.read_text())
+    assert HOSTILE in parsed.text
+
+
+def arm_of(name: str, scores: Scores | None) -> page.Arm:
+    run = run_of()
+    return page.Arm(name, f"What {name} does.", noise(30), scores, run.curve, run.cost, run.strategy, run.notes)
+
+
+def test_a_comparison_holds_every_arm_and_the_real_images(tmp_path):
+    arms = [arm_of("one", GOOD), arm_of("two", COPIED), arm_of("three", None)]
+    support, query = ImageSet(noise(5), "tiny"), ImageSet(noise(40), "tiny")
+    path = page.write_comparison(tmp_path / "deep" / "index.html", arms, "A title", "A story.", support, query)
+    parsed = check_page(path.read_text())
+    for words in (
+        "A title",
+        "A story.",
+        "What one does.",
+        "What two does.",
+        "What three does.",
+        "real images, held back",
+    ):
+        assert words in parsed.text
+    assert parsed.text.count("may be near-copies") == 1
+    assert [one.get("style") for one in parsed.all("article")][:2] == [
+        "--series: var(--series-1)",
+        "--series: var(--series-2)",
+    ]
+
+
+def test_scores_in_different_features_are_not_compared(tmp_path):
+    other = Scores(COPIED.values, "glyph-net", 64, 15, 5)
+    path = page.write_comparison(tmp_path / "x.html", [arm_of("one", GOOD), arm_of("two", other)], "t", "s")
+    parsed = check_page(path.read_text())
+    assert "their values cannot be compared" in parsed.text
+    assert not any((one.get("class") or "") in ("number best", "number level") for one in parsed.all("td"))
+
+
+def test_best_is_marked_only_where_intervals_do_not_touch():
+    def marks(metric: str, *scores: Score) -> list[str]:
+        (row,) = compared({str(index): Scores({metric: one}, "pixels", 9, 9, 5) for index, one in enumerate(scores)})
+        return [cell["mark"] for cell in row["cells"]]
+
+    assert marks("kernel_distance", Score(1, 0.5, 1.5), Score(3, 2, 4), Score(9, 8, 10)) == ["best", "", ""]
+    assert marks("kernel_distance", Score(1, 0.5, 2.5), Score(3, 2, 4), Score(9, 8, 10)) == ["level", "level", ""]
+    assert marks("coverage", Score(0.2, 0.1, 0.3), Score(0.9, 0.8, 1.0)) == ["", "best"]
+    assert marks("diversity", Score(1.9, 1.8, 2.0, 1.0), Score(0.9, 0.8, 1.0, 1.0)) == ["", "best"]
+    assert marks("coverage", Score(0.2), Score(0.9, 0.8, 1.0)) == ["", ""]
+    assert marks("coverage", Score(0.2, 0.1, 0.3)) == [""]
+
+
+# ── Figures ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "scale", "gutter", "size"),
+    [(1, 1, 1, 2, (16, 16)), (5, 3, 2, 2, (100, 66)), (4, 8, 1, 0, (64, 16)), (9, 4, 3, 5, (207, 154))],
+)
+def test_a_grid_has_the_size_it_says(count, columns, scale, gutter, size):
+    assert grid(noise(count), columns, scale, gutter).size == size
+
+
+def test_a_grid_keeps_every_pixel_and_leaves_gutters_empty():
+    images = noise(5, channels=3, side=16)
+    pixels = np.asarray(grid(images, columns=2, scale=3, gutter=4, background=200))
+    rebuilt = np.full_like(pixels, 200)
+    for index, image in enumerate(images.permute(0, 2, 3, 1).numpy()):
+        top, left = index // 2 * 52, index % 2 * 52
+        rebuilt[top : top + 48, left : left + 48] = np.kron(image, np.ones((3, 3, 1), np.uint8))
+    assert np.array_equal(pixels, rebuilt)
+
+
+def test_captions_stand_under_their_image():
+    plain, told = grid(noise(2), 2, scale=3), grid(noise(2), 2, scale=3, captions=["a", "a long one that is cut"])
+    assert told.width == plain.width
+    assert np.array_equal(np.asarray(told)[:48], np.asarray(plain))
+    under = np.asarray(told)[48:]
+    assert (under[:, :48] < 200).any()
+    assert (under[:, 50:] < 200).any()
+
+
+@pytest.mark.parametrize(
+    ("images", "options"),
+    [
+        (noise(2).float(), {}),
+        (noise(0), {}),
+        (noise(2)[0], {}),
+        (noise(2), {"columns": 0}),
+        (noise(2), {"captions": ["one"]}),
+    ],
+)
+def test_a_grid_refuses_what_it_cannot_show(images, options):
+    with pytest.raises(LimnerError, match=r"grid|captions"):
+        grid(images, **options)
+
+
+def test_nearest_finds_the_source_of_a_slight_change():
+    others = noise(8, side=28)
+    shuffled = torch.tensor([3, 1, 7])
+    changed = (others[shuffled].int() + 5).clamp(0, 255).to(torch.uint8)
+    found = nearest(changed, others)
+    assert found.place.tolist() == [3, 1, 7]
+    assert (found.distance < 6 / 255).all()
+
+
+def test_curves_of_several_runs_share_a_plot():
+    run = run_of()
+    plot = curve_plot({"one & only": run.curve, "$two_2$": run.curve}, "kernel_distance", floor=0.05)
+    svg = plot.svg()
+    assert "one &amp; only" in svg
+    assert "$two_2$" in svg
+    assert "real images" in svg
+    assert svg == plot.svg()
+    assert "0.250" in plot.words
+    assert plot.image(72).size == (324, 208)
+    with pytest.raises(LimnerError, match="coverage"):
+        curve_plot({"one": run.curve}, "coverage")
+
+
+def test_score_plot_tells_interval_and_floor():
+    plot = score_plot({"one": Score(0.3, 0.2, 0.4, 0.1), "two": Score(0.5)}, "Kernel distance")
+    assert plot.words == "Kernel distance: one 0.300 (0.200 to 0.400), two 0.500. Real images score 0.100."
+    assert plot.svg().count("<svg") == 1
+
+
+# ── Cards ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def front_matter(text: str) -> dict[str, object]:
+    head = text.split("---\n")[1]
+    return {name: json.loads(value) for name, _, value in (line.partition(": ") for line in head.splitlines())}
+
+
+def test_a_card_tells_where_the_model_comes_from(tmp_path):
+    text = card.write(tmp_path, run_of(), GOOD, licence="cc0-1.0").read_text()
+    front = front_matter(text)
+    assert front["license"] == "cc0-1.0"
+    assert front["library_name"] == "limner"
+    assert "few-shot" in front["tags"]
+    for words in ('limner.load("path/to/this/folder")', "ab" * 32, "CC0",
+                  "| Kernel distance | 0.123 | 0.100 to 0.146 |",
+                  "`pixels`", "64 samples against 15", "went back once"):  # fmt: skip
+        assert words in text
+    assert "private" not in text
+    assert "near-copies" not in text
+    assert "near-copies" in card.text(run_of(), COPIED)
+    assert "It was not scored" in card.text(run_of(), None)
+    assert front_matter(card.text(run_of(kind="classifier"), None))["pipeline_tag"] == "image-classification"
+
+
+def test_a_card_takes_no_markup_from_names():
+    text = card.text(run_of(name="a\n---\n# b <b>c</b>"), GOOD)
+    assert text.count("\n---\n") == 1
+    assert "<b>" not in text
+
+
+# ── The harness of the benchmarks ─────────────────────────────────────────────────────────────────────────────────────
+
+COLUMNS = {"arm": "way to begin", "score": "kernel distance", "steps": "steps"}
+
+
+@pytest.fixture
+def harness(tmp_path, monkeypatch):
+    specification = importlib.util.spec_from_file_location("harness", ROOT / "benchmarks" / "harness.py")
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, "harness", module)
+    specification.loader.exec_module(module)
+    monkeypatch.setattr(module, "ROOT", tmp_path / "repository")
+    for name in ("QUICK", "DATA", "LIMNER_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "repository" / "docs").mkdir(parents=True)
+    other = "<!-- bench:other -->\nother\n<!-- /bench:other -->"
+    page = f"# Before\n\n{other}\n\n<!-- bench:one -->\nold\n<!-- /bench:one -->\nafter\n"
+    (tmp_path / "repository" / "docs" / "benchmarks.md").write_text(page)
+    return module
+
+
+def finish(harness, **changes):
+    rows = [
+        {"arm": "a|b", "score": harness.Interval(0.12345, 0.1111, 0.1357, 32), "steps": 50},
+        {"arm": "scratch", "score": None, "steps": 1200},
+    ]
+    given = {"columns": COLUMNS, "seed": 3, "started": time.perf_counter() - 5, "story": "What it shows."} | changes
+    return harness.finish("one", rows, **given)
+
+
+def test_a_full_run_renews_its_own_part_of_the_page_and_no_other(harness):
+    docs = harness.ROOT / "docs" / "benchmarks.md"
+    picture = harness.Picture("grid", grid(noise(4), 2, 4), "what [it] made")
+    (harness.ROOT / "docs" / "pictures").mkdir()
+    for name in ("one-stale.png", "other-kept.png"):
+        (harness.ROOT / "docs" / "pictures" / name).write_bytes(b"")
+    path = finish(harness, pictures=[picture], details=[{"task": "t", "score": 1.0}])
+    text = docs.read_text()
+    head = "# Before\n\n<!-- bench:other -->\nother\n<!-- /bench:other -->\n\n<!-- bench:one -->\n"
+    assert text.startswith(head)
+    assert text.endswith("<!-- /bench:one -->\nafter\n")
+    assert "old" not in text
+    assert "| way to begin | kernel distance | steps |\n| :--- | ---: | ---: |\n" in text
+    assert "| a\\|b | 0.123 [0.111, 0.136] | 50 |\n| scratch | – | 1,200 |" in text
+    assert "![what (it) made](pictures/one-grid.png)" in text
+    assert "What it shows." in text
+    names = sorted(one.name for one in (harness.ROOT / "docs" / "pictures").iterdir())
+    assert names == ["one-grid.png", "other-kept.png"]
+    record = json.loads(path.read_text())
+    assert record["rows"][0]["score"] == {"mean": 0.12345, "low": 0.1111, "high": 0.1357, "n": 32}
+    assert record["seed"] == 3
+    assert 5 <= record["seconds"] < 60
+    assert record["quick"] is False
+    assert record["details"] == [{"task": "t", "score": 1.0}]
+    assert set(record["versions"]) >= {"python", "torch", "numpy", "limner", "platform", "processors"}
+    assert record["command"] == "make bench NAME=one"
+    finish(harness, pictures=[picture])
+    again = docs.read_text()
+    assert again.count("way to begin") == 1
+
+
+def test_a_quick_run_or_other_data_leave_the_page_alone(harness, monkeypatch, capsys):
+    docs = harness.ROOT / "docs" / "benchmarks.md"
+    before = docs.read_text()
+    full = finish(harness)
+    docs.write_text(before)
+    monkeypatch.setenv("QUICK", "1")
+    quick = finish(harness, pictures=[harness.Picture("grid", grid(noise(4)), "x")])
+    monkeypatch.setenv("DATA", "folder:cats")
+    both = finish(harness)
+    monkeypatch.setenv("QUICK", "0")
+    other = finish(harness)
+    assert quick.name == "one.quick.json"
+    assert len({full, quick, both, other}) == 4
+    assert docs.read_text() == before
+    assert not (harness.ROOT / "docs" / "pictures").exists()
+    assert json.loads(both.read_text())["command"] == 'make bench NAME=one QUICK=1 DATA="folder:cats"'
+    assert "| way to begin |" in capsys.readouterr().out
+
+
+def test_the_data_folder_and_spec(harness, monkeypatch, tmp_path):
+    with pytest.raises(LimnerError, match="LIMNER_DATA"):
+        harness.data_folder()
+    monkeypatch.setenv("LIMNER_DATA", str(tmp_path))
+    assert harness.data_folder() == tmp_path
+    assert harness.data_folder(tmp_path / "repository") == tmp_path / "repository"
+    assert harness.spec("npz:{data}/x.npz") == f"npz:{tmp_path}/x.npz"
+    record = json.loads(finish(harness, details=[{"task": f"npz:{tmp_path}/x.npz, 5 shots"}]).read_text())
+    assert record["data"] == "npz:$LIMNER_DATA/x.npz"
+    assert str(tmp_path) not in json.dumps(record)
+    monkeypatch.setenv("DATA", "glyphs")
+    monkeypatch.delenv("LIMNER_DATA")
+    assert harness.spec("npz:{data}/x.npz") == "glyphs"
+
+
+def test_a_page_without_markers_is_refused_before_anything_is_lost(harness):
+    docs = harness.ROOT / "docs" / "benchmarks.md"
+    docs.write_text("# no markers\n")
+    with pytest.raises(LimnerError, match="markers"):
+        finish(harness)
+    assert docs.read_text() == "# no markers\n"
+    with pytest.raises(LimnerError, match="kernel"):
+        finish(harness, columns=["kernel"])
+
+
+def test_a_picture_that_is_too_heavy_becomes_webp_or_is_refused(harness, tmp_path):
+    drawn = Image.fromarray(np.tile(np.arange(600, dtype=np.uint16) % 251, (400, 1)).astype(np.uint8))
+    assert harness._write_picture(tmp_path / "a", harness.Picture("a", drawn, "")).name == "a.png"
+    heavy = np.random.default_rng(0).normal(128, 12, (400, 600, 3)).clip(0, 255).astype(np.uint8)
+    path = harness._write_picture(tmp_path / "b", harness.Picture("b", Image.fromarray(heavy), ""))
+    assert path.name == "b.webp"
+    assert path.stat().st_size < 300_000
+    noisy = np.random.default_rng(0).integers(256, size=(700, 700, 3), dtype=np.uint8)
+    with pytest.raises(LimnerError, match="kB"):
+        harness._write_picture(tmp_path / "c", harness.Picture("c", Image.fromarray(noisy), ""))
+
+
+def test_intervals_cover_the_mean_as_often_as_they_say(harness):
+    random = np.random.default_rng(1)
+    found = [harness.interval(random.normal(2.0, 1.0, 32).tolist(), seed, 500) for seed in range(300)]
+    share = sum(one.low <= 2.0 <= one.high for one in found) / len(found)
+    assert 0.90 < share < 0.98
+    assert all(one.low < one.mean < one.high for one in found)
+
+
+def test_pairs_tell_more_than_two_means(harness):
+    random = np.random.default_rng(2)
+    hard = random.normal(0, 5, 24)
+    first, second = (hard + 1 + random.normal(0, 0.2, 24)).tolist(), hard.tolist()
+    found = harness.difference(first, second)
+    assert found.low > 0.8
+    assert found.high < 1.2
+    apart = harness.interval(first).low < harness.interval(second).high
+    assert apart
+    assert harness.interval([3.0]) == (3.0, None, None, 1)
+    for values in ([], [1.0, float("nan")]):
+        with pytest.raises(LimnerError, match=r"no value|not finite"):
+            harness.interval(values)
+    with pytest.raises(LimnerError, match="paired"):
+        harness.difference([1.0], [1.0, 2.0])
+
+
+def test_arguments_of_a_benchmark(harness, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "x.py"), "--quick", "--data", "glyphs"])
+    assert harness.quick()
+    assert harness.spec("digits") == "glyphs"
+    monkeypatch.setattr(sys, "argv", [str(ROOT / "benchmarks" / "x.py"), "--quik"])
+    with pytest.raises(SystemExit) as ended:
+        harness.quick()
+    assert ended.value.code == 2
+    monkeypatch.setattr(sys, "argv", ["/usr/bin/pytest", "--quick"])
+    assert not harness.quick()
+
+
+def test_a_mistake_in_a_benchmark_is_one_sentence(harness, capsys):
+    def main() -> None:
+        raise LimnerError("there is no such thing; give another")
+
+    with pytest.raises(SystemExit) as ended:
+        harness.run(main)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "benchmark: there is no such thing; give another\n"
+
+
+def test_the_page_of_benchmarks_has_its_markers(harness):
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    for name in ("few-shot-omniglot", "few-shot-colour", "engine-overhead", "metric-ladder"):
+        assert harness.renewed(text, name, "x").count("<!-- bench:") == text.count("<!-- bench:")
