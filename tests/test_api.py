@@ -128,7 +128,7 @@ def test_real_images_score_better_than_noise(tmp_path):
 
     noise = np.random.default_rng(0).integers(0, 256, (100, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "noise.npz", x=noise)
-    real = limner.evaluate("digits,size=28,classes=3,limit=90", "digits,size=28,classes=3")
-    bad = limner.evaluate(f"npz:{tmp_path / 'noise.npz'},images=x", "digits,size=28,classes=3")
+    real = limner.evaluate("digits,size=28,classes=3,limit=90", "digits,size=28,classes=3", extractor="glyph-net")
+    bad = limner.evaluate(f"npz:{tmp_path / 'noise.npz'},images=x", "digits,size=28,classes=3", extractor="glyph-net")
     assert real.values["kernel_distance"].value < bad.values["kernel_distance"].value
     assert real.values["coverage"].value > bad.values["coverage"].value

@@ -123,7 +123,7 @@ def test_evaluate_a_run_and_a_folder(place, capsys):
     by_folder = told(capsys, ["evaluate", "folder:folder,size=16,colour=grey", DIGITS])
     assert by_folder["samples"] == 20
     assert main(["evaluate", "adapted", DIGITS]) == 0
-    assert "kernel distance" in capsys.readouterr().out
+    assert "Kernel distance" in capsys.readouterr().out
 
 
 def test_compare_writes_one_page_and_one_table(place, capsys):
@@ -133,7 +133,7 @@ def test_compare_writes_one_page_and_one_table(place, capsys):
     assert "adapted" in page
     assert "trained" in page
     assert main(["compare", "adapted", "trained"]) == 0
-    assert "kernel_distance" in capsys.readouterr().out
+    assert "Kernel distance" in capsys.readouterr().out
 
 
 def test_data_describes_and_draws(place, capsys):

@@ -229,12 +229,18 @@ def comparison(made: Comparison, json: bool) -> None:
     if json:
         document(made.to_json())
         return
+    from limner.reports import words
+
     names = list(dict.fromkeys(name for row in made.rows for name in row["scores"]))
     cells = [
-        [row["name"], str(row["steps"]), f"{row['seconds']:.1f}", *(number(row["scores"].get(name)) for name in names)]
-        for row in made.rows
+        ["learner", *(row["learner"] for row in made.rows), ""],
+        ["steps", *(str(row["steps"]) for row in made.rows), ""],
+        ["seconds", *(f"{row['seconds']:.1f}" for row in made.rows), "lower"],
     ]
-    table("", ["run", "steps", "seconds", *names], cells)
+    for name in names:
+        values = (number(row["scores"].get(name)) for row in made.rows)
+        cells.append([words.label(name), *values, words.MEANINGS.get(name, ("", ""))[0]])
+    table("", ["", *(row["name"] for row in made.rows), "better"], cells)
     for sentence in made.notes:
         typer.echo(f"  {sentence}")
     typer.echo(f"page      {made.page}")
