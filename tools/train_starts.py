@@ -22,7 +22,7 @@ from limner.tasks import Family, Task, load
 from limner.types import Params
 
 DATA = Path(__file__).resolve().parent.parent / "src" / "limner" / "data"
-FAMILY = "glyphs,size=32"
+FAMILY = "glyphs,size=32,characters=1500"
 SEED = 0
 
 VAE = {"latents": 24, "width": 32, "prior": "class"}

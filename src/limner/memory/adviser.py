@@ -203,7 +203,8 @@ class Adviser:
             yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
             description = model.learner_description
-            if description["kind"] == kind and tuple(description["image_shape"]) == shape:
+            fits = description["kind"] == kind and tuple(description["image_shape"]) == shape
+            if fits and model.metadata["role"] == "start":
                 yield model.metadata["reference"], description, model.metadata
 
     def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
@@ -358,7 +359,7 @@ def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy
         return strategy
     return strategy.replace(
         optimiser=plan["inner_optimiser"], learning_rate=plan["inner_rate"], betas=tuple(plan["inner_betas"]),
-        player_rates=dict(plan["player_rates"]),
+        player_rates=dict(plan["player_rates"]), batch=plan["inner_batch"] or strategy.batch,
     )  # fmt: skip
 
 

@@ -28,12 +28,12 @@ class Entry:
 
 
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
-_GAN = Strategy(optimiser="adam", learning_rate=5e-4, betas=(0.0, 0.99), batch=32)
+_GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=32, ema=0.99)
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first while nothing better is known"),
-        Entry("gan", True, _GAN.replace(steps=200), "a GAN is the other way, worth comparing"),
+        Entry("gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way, worth comparing"),
         Entry("vae", False, _VAE.replace(steps=1000), "a VAE from scratch needs no start"),
         Entry("gan", False, _GAN.replace(steps=2000), "a GAN from scratch needs no start, but many steps"),
     ),

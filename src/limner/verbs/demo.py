@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limner.config import Strategy
 from limner.seeds import derive
 from limner.verbs import budget as budgets
 from limner.verbs import directories
 from limner.verbs.compare import Comparison, compared
-from limner.verbs.line import Order, Prepared, carry_out, listeners, with_budget
+from limner.verbs.data import save_picture
+from limner.verbs.line import Order, Prepared, carry_out, with_budget
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.memory import StoredModel
     from limner.tasks import Family, Task
 
-START = "shipped:glyphs-vae"
+START = "shipped:glyphs-gan"
 """The meta-learned start."""
 
-POOLED = "shipped:glyphs-vae-pooled"
+POOLED = "shipped:glyphs-gan-pooled"
 """The same network pre-trained, for as long, on all the characters together that the start was meta-learned on."""
 
-STRATEGY = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), steps=50, batch=0, evaluate_every=10)
+STRATEGY = Strategy(
+    optimiser="adam", learning_rate=2e-3, betas=(0.0, 0.99), steps=100, batch=0, ema=0.9, evaluate_every=10
+)
 """What all three arms do, to the letter; they differ only in where they begin."""
-
-FAMILY = "glyphs,characters=300,per_class=20"
-"""The family that beginnings are learned on where that is asked for."""
-
-LEARNING_SECONDS = 60.0
-"""How long each of the two beginnings is learned then."""
 
 
 class Beginnings(NamedTuple):
@@ -44,7 +44,6 @@ def demo(
     *,
     out: str | Path | None = "limner-demo",
     budget: str | None = None,
-    learn: bool = False,
     seed: int = 0,
     force: bool = False,
     progress: bool = False,
@@ -52,18 +51,17 @@ def demo(
     """Take 10 images of a character that no model has seen, adapt three ways with the same budget, and compare.
 
     The arms: from the meta-learned start; from scratch; from a model pre-trained on all characters together. ``out``
-    gets one page with everything (``index.html``), a run directory for each arm, and a memory of its own.
-    Another ``seed`` takes another character. ``learn``: learn the start and the pre-trained model now, a minute each,
-    instead of taking those that come with Limner. Raises :class:`LimnerError` where ``out`` exists.
+    gets one page with everything (``index.html``), one picture (``demo.png``), a run directory for each arm, and a
+    memory of its own. Another ``seed`` takes another character. Raises :class:`LimnerError` where ``out`` exists.
     """
     from limner.learners import rebuild
     from limner.memory import Memory
 
     strategy = with_budget(STRATEGY, budgets.parse(budget))
     directory = directories.claim(out, "demo", force)
-    start, pooled, family = learned(seed, progress) if learn else shipped()
+    start, pooled, family = shipped()
     task = unseen(family, seed)
-    directories.begin(directory, {"verb": "demo", "seed": seed, "budget": budget, "learn": learn})
+    directories.begin(directory, {"verb": "demo", "seed": seed, "budget": budget})
     arms: dict[str, StoredModel | None] = {
         "adapted from the meta-learned start": start,
         "trained from scratch": None,
@@ -73,10 +71,7 @@ def demo(
     with Memory.open(directory / "memory") as memory:
         for name, begun in arms.items():
             description = (begun or start).learner_description
-            reference = "scratch" if begun is None else begun.metadata.get("reference")
-            if begun is not None and reference is None:
-                role = begun.metadata["role"]
-                reference = memory.put_model(begun.params, description, role=role, name=name)
+            reference = "scratch" if begun is None else begun.metadata["reference"]
             order = Order(
                 verb="demo",
                 goal=task.goal,
@@ -86,17 +81,11 @@ def demo(
                 learner=description,
                 strategy=strategy.replace(start=reference),
             )
-            place = directory / name.split()[0]
-            prepared = Prepared(task, family.images)
+            place, prepared = directory / name.split()[0], Prepared(task, family.images)
             runs[name] = carry_out(order, prepared, rebuild(description), begun, place, memory, progress=progress)
-    character = task.name.split("'")[1] if "'" in task.name else task.name
-    story = (
-        f"Limner was given {len(task.support)} images of {character}, a character that none of its models "
-        f"had seen, nor any other of its script. All three arms took the same {strategy.steps} steps with the same "
-        f"strategy; they differ only in where they began. Scores are on {len(task.query or ())} other images of the "
-        "character, which nothing learned from."
-    )
-    return compared(directory / "index.html", runs, dict.fromkeys(runs, task), "Ten images of a new character", story)
+    save_picture(picture(task, {name: run.sample(20, seed=seed) for name, run in runs.items()}), directory / "demo.png")
+    title = f"Ten images of a new character: {task.support.class_names[0] if task.support.class_names else task.name}"
+    return compared(directory / "index.html", runs, dict.fromkeys(runs, task), title, story(task, strategy))
 
 
 def unseen(family: Family, seed: int) -> Task:
@@ -114,26 +103,30 @@ def shipped() -> Beginnings:
     return Beginnings(start, pooled, Family.from_json(start.metadata["family"]))
 
 
-def learned(seed: int, progress: bool) -> Beginnings:
-    """A start and a pooled model learned now, each for :data:`LEARNING_SECONDS`."""
-    from limner.engine import fit
-    from limner.learners import create, describe
-    from limner.memory import StoredModel
-    from limner.meta import MetaPlan
-    from limner.meta import learn as meta_learn
-    from limner.tasks import Family, Task, load
-
-    images = load(FAMILY)
-    family = Family(images, shots=10, queries=10, seed=seed)
-    learner = create("vae", images.shape, latents=24, width=32, prior="class")
-    plan = MetaPlan("fomaml", steps=10**6, seconds=LEARNING_SECONDS, tasks=1, inner_steps=2)
-    start = meta_learn(learner, family, plan, seed=seed, listeners=listeners(progress, "meta-training"))
-    plain = create("vae", images.shape, latents=24, width=32)
-    pool = Task("generate", "all characters together", family.pool("train"), None)
-    together = Strategy(steps=10**6, seconds=LEARNING_SECONDS, batch=32)
-    pooled = fit(plain, pool, together, seed=seed, listeners=listeners(progress, "pre-training"))
-    return Beginnings(
-        StoredModel("", start.params, describe(learner), {"role": "start"}),
-        StoredModel("", pooled.params, describe(plain), {"role": "model"}),
-        family,
+def story(task: Task, strategy: Strategy) -> str:
+    """What was done, for the page."""
+    return (
+        f"Limner was given {len(task.support)} images of a character that none of its models had seen, nor any other of "
+        f"its script. All three arms took the same {strategy.steps} steps with the same strategy; they differ only in "
+        f"where they began. They are judged on {len(task.query or ())} other images of the character."
     )
+
+
+def picture(task: Task, made: Mapping[str, Tensor], columns: int = 10) -> Any:
+    """The images given, and two rows of what each arm made, one under the other, each with a line that says what."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    from limner.reports.figures import grid
+
+    rows = {f"the {len(task.support)} images given": task.support.images, **made}
+    scale = max(1, 64 // task.support.shape[2])
+    grids = [(f"{name}:", grid(images[: 2 * columns], columns=columns, scale=scale)) for name, images in rows.items()]
+    line, margin, font = 26, 12, ImageFont.load_default(size=15)
+    width = max(part.width for _, part in grids) + 2 * margin
+    whole = Image.new("RGB", (width, sum(part.height + line + margin for _, part in grids) + margin), "white")
+    draw, top = ImageDraw.Draw(whole), margin
+    for name, part in grids:
+        draw.text((margin, top), name, fill=(40, 40, 40), font=font)
+        whole.paste(part.convert("RGB"), (margin, top + line))
+        top += line + part.height + margin
+    return whole
