@@ -178,7 +178,9 @@ def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing
     memory.put_model(params, describe(create("vae", (3, 16, 16))), role="start", name="colour")
     memory.put_model(params, VAE, role="model", name="no start")
     (nothing_shipped / "small.safetensors").write_bytes(encode(params, GAN, "start"))
-    plan = MetaPlan(inner_optimiser="sgd", inner_rate=0.02, inner_betas=(0.9, 0.99), player_rates={"critic": 2.0}).to_json()
+    plan = MetaPlan(
+        inner_optimiser="sgd", inner_rate=0.02, inner_betas=(0.9, 0.99), player_rates={"critic": 2.0}
+    ).to_json()
     sgd = memory.put_model({"net.a": torch.zeros(2)}, GAN, role="start", name="by sgd", plan=plan)
     found = advice(memory, a_task(discs(0), "discs"))
     adapted = next(item for item in found if item.strategy.start == sgd)
