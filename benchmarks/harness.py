@@ -249,7 +249,7 @@ def finish(
     own = ("." + f"data-{_slug(asked.data)}" if asked.data else "") + (".quick" if asked.quick else "")
     results = ROOT / "benchmarks" / "results"
     path = results / f"{name}{own}.json"
-    write_atomically(path, (json.dumps(record, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode())
+    write_atomically(path, _lines(record).encode())
     if own:
         for picture in pictures:
             _write_picture(results / f"{name}{own}-{picture.name}", picture)
@@ -333,6 +333,21 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(entry) for entry in value]
     return value
+
+
+def _lines(record: Mapping[str, Any]) -> str:
+    """JSON with one field a line, and one row a line, so that a change of results reads well."""
+
+    def dump(value: Any) -> str:
+        if isinstance(value, list) and value:
+            return (
+                "[\n  "
+                + ",\n  ".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) for entry in value)
+                + "\n ]"
+            )
+        return json.dumps(value, ensure_ascii=False, allow_nan=False)
+
+    return "{\n" + ",\n".join(f" {json.dumps(name)}: {dump(value)}" for name, value in record.items()) + "\n}\n"
 
 
 def _shared(value: Any) -> Any:

@@ -21,9 +21,10 @@ from PIL import Image
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.reports import card, page
-from limner.reports.compared import compared
+from limner.reports.compared import compared, verdict
 from limner.reports.figures import curve_plot, grid, score_plot
 from limner.reports.nearest import nearest
+from limner.reports.words import reading
 from limner.tasks import ImageSet
 from limner.types import Cost, CurvePoint, Score, Scores
 
@@ -241,6 +242,40 @@ def test_best_is_marked_only_where_intervals_do_not_touch():
     assert marks("diversity", Score(1.9, 1.8, 2.0, 1.0), Score(0.9, 0.8, 1.0, 1.0)) == ["", "best"]
     assert marks("coverage", Score(0.2), Score(0.9, 0.8, 1.0)) == ["", ""]
     assert marks("coverage", Score(0.2, 0.1, 0.3)) == [""]
+
+
+def test_the_verdict_says_no_more_than_the_intervals():
+    def with_scores(*all_scores: Score | None) -> dict[str, Scores]:
+        values = [{} if one is None else {"kernel_distance": one} for one in all_scores]
+        return {name: Scores(value, "pixels", 9, 9, 5) for name, value in zip("abc", values, strict=False)}
+
+    told = verdict(with_scores(Score(3, 2, 4), Score(1, 0.5, 1.5)))
+    assert told == "By kernel distance, “b” comes closest to the real images; its interval touches no other."
+    told = verdict(with_scores(Score(3, 2, 4), Score(1, 0.5, 2.5), Score(9, 8, 10)))
+    assert told == "By kernel distance, “b” and “a” cannot be told apart: their intervals touch."
+    assert verdict(with_scores(Score(3, 2, 4), None)) == ""
+    assert verdict(with_scores(Score(3), Score(1, 0.5, 1.5))) == ""
+    assert verdict({}) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "score", "words"),
+    [
+        ("kernel_distance", Score(0.3, 0.2, 0.4, 0.1), "further from the real images"),
+        ("kernel_distance", Score(0.3, 0.0, 0.6, 0.1), "not to be told from real"),
+        ("coverage", Score(0.5, 0.4, 0.6, 0.9), "cover less"),
+        ("diversity", Score(1.5, 1.4, 1.6, 1.0), "more varied"),
+        ("nearest_training_ratio", Score(0.3, 0.2, 0.4, 1.0), "look for copies"),
+        ("nearest_training_ratio", Score(0.92, 0.9, 0.94, 1.0), "a little closer"),
+        ("nearest_training_ratio", Score(1.0, 0.9, 1.1, 1.0), "no clear sign of copies"),
+        ("kernel_distance", Score(0.3, 0.2, 0.4), ""),
+        ("kernel_distance", Score(0.3), ""),
+        ("accuracy", Score(0.9, 0.8, 1.0, 0.5), ""),
+    ],
+)
+def test_scores_read_in_words(name, score, words):
+    told = reading(name, score)
+    assert (words in told) if words else told == ""
 
 
 # ── Figures ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -58,3 +58,22 @@ def _marks(better: str, found: Mapping[str, Score]) -> dict[str, str]:
 def _touch(one: Score, other: Score) -> bool:
     ends = [-math.inf if end is None else end for end in (one.low, one.high, other.low, other.high)]
     return ends[0] <= ends[3] and ends[2] <= ends[1]
+
+
+def verdict(scored: Mapping[str, Scores], metric: str = "kernel_distance") -> str:
+    """Which arm comes closest to the real images, in a sentence, as far as intervals allow; empty where they do not.
+
+    >>> def with_score(*score):
+    ...     return Scores({"kernel_distance": Score(*score)}, "pixels", 9, 9, 5)
+    >>> verdict({"one": with_score(0.3, 0.1, 0.5), "two": with_score(0.4, 0.2, 0.6)})
+    'By kernel distance, “one” and “two” cannot be told apart: their intervals touch.'
+    """
+    found = {arm: scores.values[metric] for arm, scores in scored.items() if metric in scores.values}
+    marks = _marks(words.MEANINGS[metric][0], found)
+    named = [f"“{arm}”" for arm in sorted(marks, key=lambda arm: found[arm].value)]
+    name = words.label(metric).lower()
+    if not named or len(found) < len(scored):
+        return ""
+    if len(named) == 1:
+        return f"By {name}, {named[0]} comes closest to the real images; its interval touches no other."
+    return f"By {name}, {', '.join(named[:-1])} and {named[-1]} cannot be told apart: their intervals touch."

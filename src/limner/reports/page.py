@@ -19,7 +19,7 @@ from torch import Tensor
 from limner.config import Strategy
 from limner.model_file import write_atomically
 from limner.reports import words
-from limner.reports.compared import compared
+from limner.reports.compared import compared, verdict
 from limner.reports.figures import Plot, curve_plot, grid, score_plot
 from limner.reports.nearest import nearest
 from limner.types import Cost, CurvePoint, Scores
@@ -34,7 +34,7 @@ MOST_IMAGES = 64
 MOST_BESIDE = 30
 MOST_IN_ARM = 24
 MOST_PAIRS = 12
-CELL = 88
+CELL = 80
 SMALL_CELL = 60
 
 
@@ -91,7 +91,8 @@ def write_run(
             made=_gallery(samples, "images it made", MOST_BESIDE),
             held=None if query is None else _gallery(query.images, "real images held back", MOST_BESIDE),
             pairs=_pairs(samples, support.images, pairs),
-            copying=_copying(scores),
+            verdict=words.verdict(scores),
+            copying=_reading(scores, "nearest_training_ratio"),
             rows=_rows(scores),
             warnings=_warnings(run.state, scores),
             notes=[*run.notes, *(scores.notes if scores is not None else ())],
@@ -133,6 +134,7 @@ def write_comparison(
         for index, arm in enumerate(arms)
     ]
     scored = {arm.name: arm.scores for arm in arms if arm.scores is not None}
+    comparable = len({(found.extractor, found.query, found.samples) for found in scored.values()}) <= 1
     page = (
         _environment()
         .get_template("comparison.html")
@@ -143,7 +145,8 @@ def write_comparison(
             support=None if support is None else _gallery(support.images, "images they learned from"),
             held=None if query is None else _gallery(query.images, "real images held back", MOST_IN_ARM),
             rows=compared(scored),
-            comparable=len({(found.extractor, found.query, found.samples) for found in scored.values()}) <= 1,
+            comparable=comparable,
+            verdict=verdict(scored) if comparable else "",
             scores=next(iter(scored.values()), None),
             plots=_comparison_plots(arms, scored),
             notes=list(dict.fromkeys(note for found in scored.values() for note in found.notes)),
@@ -246,9 +249,8 @@ def _rows(scores: Scores | None) -> list[dict[str, str]]:
     return rows
 
 
-def _copying(scores: Scores | None) -> str:
-    """What the nearest-training ratio says, as the end of a sentence about the samples; empty where it is unknown."""
-    name = "nearest_training_ratio"
+def _reading(scores: Scores | None, name: str) -> str:
+    """What a score says, as the end of a sentence about the samples; empty where it is unknown."""
     return "" if scores is None or name not in scores.values else words.reading(name, scores.values[name])
 
 

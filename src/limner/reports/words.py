@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limner.config import Strategy
-from limner.types import METRICS, Cost, Score
+from limner.types import METRICS, Cost, Score, Scores
 
 MEANINGS = METRICS | {"accuracy": ("higher", "share of held-out images that are put in their own class")}
 ARROWS = {"higher": "↑ higher", "lower": "↓ lower", "near real": "≈ as real", "near one": "≈ 1"}
@@ -33,13 +33,15 @@ def title(task_name: str) -> str:
 
     >>> title("npz:data/omniglot.npz,images=x,labels=char, class 'omega', 5 shots")
     "omniglot.npz, class 'omega', 5 shots"
-    >>> title("folder:my images/cats, 10 shots"), title("glyphs,script=greek, 5 shots")
-    ('cats, 10 shots', 'glyphs, 5 shots')
+    >>> title("folder:my images/cats, 10 shots"), title("glyphs,script=greek,size=28, 5 shots")
+    ('cats, 10 shots', 'glyphs (script greek), 5 shots')
     """
     spec, comma, rest = task_name.partition(", ")
     where = re.sub(r"(,\w+=[^,]*)+$", "", spec)
+    chosen = [f"{name} {value}" for name, value in re.findall(r",(\w+)=([^,]*)", spec) if name in ("classes", "script")]
     path = re.match(r"(?:(?:folder|zip|npz|idx|hf):|(?=[/.~]))(.*)", where)
-    return (where if path is None else path[1].rstrip("/").rsplit("/", 1)[-1] or spec) + comma + rest
+    name = where if path is None else path[1].rstrip("/").rsplit("/", 1)[-1] or spec
+    return name + (f" ({', '.join(chosen)})" if chosen else "") + comma + rest
 
 
 def without_folders(spec: str) -> str:
@@ -99,28 +101,45 @@ def reading(name: str, score: Score) -> str:
     """
     if score.low is None or score.high is None or score.floor is None:
         return ""
+    if name == "nearest_training_ratio" and copies(score):
+        return "much closer to the images learned from than real images are: look for copies"
     below, above = score.high < score.floor, score.low > score.floor
     low, level, high = _READINGS.get(name, ("", "", ""))
     return low if below else high if above else level
 
 
 _LEVEL = "not to be told from real images by so few"
+_AMONG = "among the real images"
+_THAN = "of what is real than real images do"
 _FAR = "further from the real images than they are from each other"
 _READINGS = {
     "kernel_distance": (_LEVEL, _LEVEL, _FAR),
     "frechet_distance": (_LEVEL, _LEVEL, _FAR),
-    "precision": ("fewer of them look real than of real images", _LEVEL, "all of them look typical"),
-    "recall": ("part of what is real is missing", _LEVEL, "reaches all that is real"),
-    "density": ("less at home among real images than those are", _LEVEL, "keeps to what is typical"),
-    "coverage": ("part of what is real is missing", _LEVEL, "covers all that is real"),
+    "precision": (f"fewer fall {_AMONG} than real ones do", _LEVEL, f"more fall {_AMONG} than real ones do"),
+    "recall": (f"reach less {_THAN}", _LEVEL, f"reach more {_THAN}"),
+    "density": (f"less deep {_AMONG} than real ones are", _LEVEL, f"deeper {_AMONG} than real ones are"),
+    "coverage": (f"cover less {_THAN}", _LEVEL, f"cover more {_THAN}"),
     "diversity": ("less varied than real images", _LEVEL, "more varied than real images"),
     "nearest_training_ratio": (
-        "closer to the images learned from than real images are: look for copies",
+        "a little closer to the images learned from than real images are",
         "about as close to the images learned from as real images are: no clear sign of copies",
         "further from the images learned from than real images are: no sign of copies",
     ),
 }
 """Where the interval lies below what real images score, around it, and above it."""
+
+
+def verdict(scores: Scores | None) -> str:
+    """How close to real the samples are and whether they are copies, in one sentence; empty where that is unknown.
+
+    >>> verdict(Scores({"kernel_distance": Score(0.3, 0.2, 0.4, 0.1)}, "pixels", 9, 9, 5))
+    'By kernel distance the new images are further from the real images than they are from each other.'
+    """
+    found = {} if scores is None else {name: reading(name, score) for name, score in scores.values.items()}
+    near, copied = found.get("kernel_distance"), found.get("nearest_training_ratio")
+    if not near:
+        return ""
+    return f"By kernel distance the new images are {near}{f'; they are {copied}' if copied else ''}."
 
 
 def copies(score: Score | None) -> bool:
@@ -180,12 +199,12 @@ def strategy_in_words(strategy: Strategy) -> str:
 
 
 def cost_in_words(cost: Cost) -> str:
-    """What it took.
+    r"""What it took.
 
-    >>> cost_in_words(Cost(83.2, 200, 2))
+    >>> cost_in_words(Cost(83.2, 200, 2)).replace("\N{NO-BREAK SPACE}", " ")
     '1 min 23 s for 200 steps on 2 threads (cpu)'
     """
     whole = round(cost.seconds)
-    time = f"{cost.seconds:.1f} s" if whole < 60 else f"{whole // 60} min {whole % 60} s"
+    time = f"{cost.seconds:.1f}\u00a0s" if whole < 60 else f"{whole // 60}\u00a0min {whole % 60}\u00a0s"
     threads = f" on {cost.threads} {'thread' if cost.threads == 1 else 'threads'}" if cost.threads else ""
     return f"{time} for {cost.steps:,} {'step' if cost.steps == 1 else 'steps'}{threads} ({cost.device})"
