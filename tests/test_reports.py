@@ -262,7 +262,7 @@ def test_the_verdict_says_no_more_than_the_intervals():
     ("name", "score", "words"),
     [
         ("kernel_distance", Score(0.3, 0.2, 0.4, 0.1), "further from the real images"),
-        ("kernel_distance", Score(0.3, 0.0, 0.6, 0.1), "not to be told from real"),
+        ("kernel_distance", Score(0.3, 0.0, 0.6, 0.1), "not clearly different from real"),
         ("coverage", Score(0.5, 0.4, 0.6, 0.9), "cover less"),
         ("diversity", Score(1.5, 1.4, 1.6, 1.0), "more varied"),
         ("nearest_training_ratio", Score(0.3, 0.2, 0.4, 1.0), "look for copies"),

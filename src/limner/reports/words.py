@@ -95,9 +95,9 @@ def reading(name: str, score: Score) -> str:
     """What the score says, by where its interval lies relative to what real images score; empty where that is unknown.
 
     >>> reading("kernel_distance", Score(0.3, 0.2, 0.4, 0.1))
-    'further from the real images than they are from each other'
+    'further from the real images than those are from each other'
     >>> reading("diversity", Score(0.97, 0.9, 1.1, 1.0))
-    'not to be told from real images by so few'
+    'not clearly different from real images'
     """
     if score.low is None or score.high is None or score.floor is None:
         return ""
@@ -108,10 +108,10 @@ def reading(name: str, score: Score) -> str:
     return low if below else high if above else level
 
 
-_LEVEL = "not to be told from real images by so few"
+_LEVEL = "not clearly different from real images"
 _AMONG = "among the real images"
 _THAN = "of what is real than real images do"
-_FAR = "further from the real images than they are from each other"
+_FAR = "further from the real images than those are from each other"
 _READINGS = {
     "kernel_distance": (_LEVEL, _LEVEL, _FAR),
     "frechet_distance": (_LEVEL, _LEVEL, _FAR),
@@ -133,13 +133,13 @@ def verdict(scores: Scores | None) -> str:
     """How close to real the samples are and whether they are copies, in one sentence; empty where that is unknown.
 
     >>> verdict(Scores({"kernel_distance": Score(0.3, 0.2, 0.4, 0.1)}, "pixels", 9, 9, 5))
-    'By kernel distance the new images are further from the real images than they are from each other.'
+    'By kernel distance the new images are further from the real images than those are from each other.'
     """
     found = {} if scores is None else {name: reading(name, score) for name, score in scores.values.items()}
     near, copied = found.get("kernel_distance"), found.get("nearest_training_ratio")
     if not near:
         return ""
-    return f"By kernel distance the new images are {near}{f'; they are {copied}' if copied else ''}."
+    return f"By kernel distance the new images are {near}.{f' They are {copied}.' if copied else ''}"
 
 
 def copies(score: Score | None) -> bool:
