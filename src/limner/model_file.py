@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,18 +80,16 @@ def decode(data: bytes, origin: str = "this file") -> StoredModel:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write all of ``data`` to ``path`` or nothing. Raises :class:`LimnerError` where the disk refuses."""
-    temporary = None
+    temporary = path.with_name(f".writing-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            temporary = file.name
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as problem:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise LimnerError(
             f"{path.parent} cannot take {len(data):,} more bytes ({problem.strerror}); nothing was changed: "
             "free space or choose another place"
