@@ -186,7 +186,7 @@ def strategy_in_words(strategy: Strategy) -> str:
     parts = [f"{budget} of {OPTIMISERS[strategy.optimiser]} at rate {strategy.learning_rate:g}"]
     if strategy.schedule == "cosine":
         parts.append("falling to zero")
-    parts.append("each on all images" if strategy.batch == 0 else f"each on {strategy.batch} images")
+    parts.append("each on all images" if strategy.batch == 0 else f"each on up to {strategy.batch} images")
     if strategy.augmentation:
         parts.append(f"varied by {', '.join(strategy.augmentation)}")
     if strategy.frozen:
