@@ -1,16 +1,16 @@
 """Which score sees what: real images, spoilt in known ways, and whether each metric puts them in the right order.
 
 In each trial a population of real images (as few classes as hold enough) gives a support set, a query set and the
-sources of all generators: an oracle (fresh real images), three strengths of blur, three of noise, a memoriser (the
-support images again and again; the same, moved by up to a pixel with a little noise), and a collapsed generator (one
-real image, with a little noise). Smaller n are the first images of the larger.
+sources of all generators: an oracle (fresh real images), three strengths of blur, three of noise, three of bold
+(bright lines made wider by whole pixels), a memoriser (the support images again and again; the same, moved by up to a
+pixel with a little noise), and a collapsed generator (one real image, with a little noise). Smaller n are the first
+images of the larger.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import harness
@@ -37,8 +37,10 @@ SIZES = (10, 25, 50)
 SUPPORT = 10
 BLURS = (0.5, 1.0, 2.0)
 NOISES = (0.05, 0.1, 0.2)
-FAULTS = ("blur", "noise", "copies", "moved copies", "collapse")
-CHANCE = {"blur": 1 / 24, "noise": 1 / 24, "copies": 1 / 2, "moved copies": 1 / 2, "collapse": 1 / 2}
+BOLD = (1, 2, 3)
+"""Pixels by which bright lines become wider; whole ones, since a part of a pixel is a grey seam and so half a blur."""
+FAULTS = ("blur", "noise", "bold", "copies", "moved copies", "collapse")
+CHANCE = {"blur": 1 / 24, "noise": 1 / 24, "bold": 1 / 24, "copies": 1 / 2, "moved copies": 1 / 2, "collapse": 1 / 2}
 """How often a score without any sense would order right: four rungs in one order of 24, or two in one of 2."""
 
 
@@ -72,10 +74,17 @@ def generators(real: Tensor, support: Tensor, random: torch.Generator) -> dict[s
         "oracle": real,
         **{f"blur {strength}": to_bytes(blur(floats, strength * height / 28)) for strength in BLURS},
         **{f"noise {strength}": noise(floats, strength) for strength in NOISES},
+        **{f"bold {pixels}": to_bytes(widened(floats, pixels)) for pixels in BOLD},
         "copies": copies,
         "moved copies": noise(moved, 0.02),
         "collapse": noise(floats[:1].expand(count, -1, -1, -1), 0.02),
     }
+
+
+def widened(images: Tensor, pixels: int) -> Tensor:
+    """Each pixel the brightest of the square of ``pixels`` + 1 around it."""
+    before, after = pixels // 2, pixels - pixels // 2
+    return functional.max_pool2d(functional.pad(images, (before, after, before, after)), pixels + 1, stride=1)
 
 
 def to_bytes(images: Tensor) -> Tensor:
@@ -89,15 +98,20 @@ def worse(metric: str, value: float) -> float:
 
 
 def ordered(metric: str, scores: dict[str, dict[str, float]]) -> dict[str, bool]:
-    """For each fault: whether the metric puts the oracle first and the rungs in their order, strictly."""
+    """For each fault: whether the oracle is better than every rung, and no rung better than a weaker one.
+
+    Two strengths may tie: a share that has reached 0 cannot sink further.
+    """
 
     def right(*rungs: str) -> bool:
-        return all(one < other for one, other in pairwise(worse(metric, scores[rung][metric]) for rung in rungs))
+        oracle, *others = (worse(metric, scores[rung][metric]) for rung in ("oracle", *rungs))
+        return oracle < min(others) and others == sorted(others)
 
     return {
-        "blur": right("oracle", *(f"blur {strength}" for strength in BLURS)),
-        "noise": right("oracle", *(f"noise {strength}" for strength in NOISES)),
-        **{name: right("oracle", name) for name in FAULTS[2:]},
+        "blur": right(*(f"blur {strength}" for strength in BLURS)),
+        "noise": right(*(f"noise {strength}" for strength in NOISES)),
+        "bold": right(*(f"bold {pixels}" for pixels in BOLD)),
+        **{name: right(name) for name in FAULTS[3:]},
     }
 
 
@@ -115,9 +129,23 @@ def measure(name: str, images: ImageSet, features: str, sizes: tuple[int, ...], 
             scores = {rung: Comparison(samples[:size], held[:size], known).scores() for rung, samples in made.items()}
             for metric in METRICS:
                 facts = {"data": name, "extractor": features, "n": size, "trial": trial, "metric": metric}
-                values = {rung: round(found[metric], 5) for rung, found in scores.items()}
+                values = {rung: found[metric] for rung, found in scores.items()}
                 rows.append({**facts, **ordered(metric, scores), "values": values})
     return rows
+
+
+def means(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The mean score of each generator over trials: a row for each data set, extractor, size and metric."""
+    groups: dict[tuple[Any, ...], list[dict[str, float]]] = {}
+    for row in details:
+        groups.setdefault((row["data"], row["extractor"], row["n"], row["metric"]), []).append(row["values"])
+    return [
+        {
+            **dict(zip(("data", "extractor", "n", "metric"), key, strict=True)),
+            **{rung: float(f"{sum(trial[rung] for trial in trials) / len(trials):.4g}") for rung in trials[0]},
+        }
+        for key, trials in groups.items()
+    ]
 
 
 def shares(details: list[dict[str, Any]], sizes: tuple[int, ...]) -> list[dict[str, Any]]:
@@ -126,7 +154,10 @@ def shares(details: list[dict[str, Any]], sizes: tuple[int, ...]) -> list[dict[s
     for features in dict.fromkeys(row["extractor"] for row in details):
         for metric in METRICS:
             own = [row for row in details if row["extractor"] == features and row["metric"] == metric]
-            line: dict[str, Any] = {"extractor": features, "metric": metric.replace("_", " ")}
+            line: dict[str, Any] = {
+                "extractor": features,
+                "metric": metric.replace("_", " ").replace("frechet", "Fréchet"),
+            }
             for fault in FAULTS:
                 found = []
                 for size in sizes:
@@ -149,25 +180,31 @@ def story(rows: list[dict[str, Any]], sizes: tuple[int, ...], trials: int) -> st
             sees = [row["metric"] for row in own if row[f"{fault} at {largest}"] >= 0.9]
             blind = [row["metric"] for row in own if row[f"{fault} at {largest}"] <= max(0.25, CHANCE[fault])]
             parts.append(
-                f"  - {fault}: seen by {', '.join(sees) or 'none'}; no better than a guess, or in under a quarter of "
-                f"trials: {', '.join(blind) or 'none'}"
+                f"  - {fault}: seen by {', '.join(sees) or 'none'}; blind, or no better than "
+                f"a guess: {', '.join(blind) or 'none'}"
             )
         lines.append(f"- `{features}` ({own[0]['data']}), at n = {largest}:\n" + "\n".join(parts))
     small = sorted({row["metric"] for row in rows if row[f"blur at {sizes[0]}"] < 0.5})
-    return "\n".join(
-        [
-            f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, "
-            f"at n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. "
-            f"Blur and noise: the oracle and three strengths in exactly their order (by chance: 4%); copies, moved "
-            f"copies (by a pixel, with a little noise) and collapse: worse than the oracle (by chance: 50%; a tie "
-            f"counts as wrong). The oracle and the spoilt share their sources, and are not the query images.",
-            "",
-            *lines,
-            "",
-            f"At n = {sizes[0]} the four strengths of blur are out of order more often than not for some extractor in: "
-            f"{', '.join(small) or 'no score'}.",
-        ]
+    lead = (
+        f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, at "
+        f"n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. Blur, "
+        f"noise and bold (bright lines 1, 2 and 3 pixels wider): the oracle before all three strengths, and no strength "
+        f"before a weaker one (by chance about 4%); copies, moved copies (by a pixel, with a little noise) and "
+        f"collapse: worse than the oracle (by chance 50%). A tie with the oracle counts as wrong. The oracle and the "
+        f"spoilt share their sources, which are not the query images."
     )
+    tail = (
+        f"At n = {sizes[0]} the strengths of blur are out of order more often than not, for some extractor, in: "
+        f"{', '.join(small) or 'no score'}."
+    )
+    if "glyph-net" in {row["extractor"] for row in rows}:
+        lines += [
+            "",
+            "`glyph-net` learned from images blurred and made noisy much as these are, each as a class of its own: "
+            "that it ranks blur and noise is what it was made for, and no proof that it ranks other faults. Bold is a fault "
+            "that it was not taught.",
+        ]
+    return "\n".join([lead, "", *lines, "", tail])
 
 
 def picture(images: ImageSet) -> Image.Image:
@@ -185,23 +222,25 @@ def main() -> None:
     started = time.perf_counter()
     other = harness.arguments().data
     quick = harness.quick()
-    sizes, trials = (SIZES[:2], 3) if quick else (SIZES, 12)
+    sizes, trials = (SIZES[:2], 3) if quick else (SIZES, 8)
     specs = {other: other} if other else SPECS
     details, pictures = [], []
     for name, spec in specs.items():
         images = load(harness.spec(spec))
         for features in (choose(images), "pixels"):
-            few = features == "efficientnet-lite0" and not other
-            details += measure(name, images, features, sizes, trials // 2 + 1 if few and quick else trials)
+            details += measure(name, images, features, sizes, trials)
             print(f"{name}, {features}: {time.perf_counter() - started:.0f} s", flush=True)
         label = "".join(c if c.isalnum() else "-" for c in name.lower())[:20]
-        caption = f"{name}: from top to bottom the oracle, three blurs, three noises, copies, moved copies, collapse"
+        caption = (
+            f"{name}: from top to bottom the oracle, three strengths of blur, of noise and of bold, copies, "
+            f"moved copies, collapse"
+        )
         pictures.append(harness.Picture(label, picture(images), caption))
     rows = shares(details, sizes)
     columns = {"extractor": "extractor", "metric": "score"} | {fault: f"{fault}, %" for fault in FAULTS}
     harness.finish(
         "metric-ladder", rows, columns=columns, seed=SEED, started=started, pictures=pictures,
-        story=story(rows, sizes, trials), details=details,
+        story=story(rows, sizes, trials), details=means(details),
     )  # fmt: skip
 
 
