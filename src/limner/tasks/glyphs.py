@@ -7,7 +7,7 @@ stroke width and an elastic deformation (Simard, Steinkraus & Platt 2003). White
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -92,6 +92,8 @@ def load(spec: Spec, called: str, progress: Callable[[int, int], None] | None = 
     options = spec.options
     size, per_class, seed = options.get("size", 28), options.get("per_class", 20), options.get("seed", 0)
     chosen = _choose(options.get("script"), options.get("characters"), seed)
+    if "classes" in options:
+        chosen = _named(options["classes"], chosen, called)
     scripts = tuple(dict.fromkeys(character.script for character in chosen))
     name = cache.key("glyphs", VERSION, [c.text for c in chosen], size, per_class, seed)
     kept = cache.find(name)
@@ -108,18 +110,16 @@ def load(spec: Spec, called: str, progress: Callable[[int, int], None] | None = 
         group_names=scripts,
         licence=LICENCE,
     )
-    return _select(made, options)
-
-
-def _select(made: ImageSet, options: Mapping[str, Any]) -> ImageSet:
-    """Classes, limit and colour; a class can also be named by its character."""
     if "limit" in options:
         made = made.select(wanted(made.labels, len(made), None, options["limit"]))
-    if "classes" in options:
-        words = options["classes"].split("+")
-        words = [unicodedata.name(word) if len(word) == 1 and word not in "0123456789" else word for word in words]
-        made = made.restrict(choose_classes("+".join(words), made.class_names, made.name))
     return replace(made, images=made.images.expand(-1, 3, -1, -1)) if options.get("colour") == "rgb" else made
+
+
+def _named(classes: str, characters: list[Character], called: str) -> list[Character]:
+    """The characters that ``classes`` names, by name, index or the character itself: only those are drawn."""
+    words = classes.split("+")
+    words = [unicodedata.name(word) if len(word) == 1 and word not in "0123456789" else word for word in words]
+    return [characters[index] for index in choose_classes("+".join(words), [c.name for c in characters], called)]
 
 
 VERSION = 3
