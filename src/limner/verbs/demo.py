@@ -12,7 +12,7 @@ from limner.verbs import budget as budgets
 from limner.verbs import directories
 from limner.verbs.compare import Comparison, compared
 from limner.verbs.data import save_picture
-from limner.verbs.line import Order, Prepared, carry_out, with_budget
+from limner.verbs.line import Order, Prepared, carry_out, prepare, with_budget
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +30,10 @@ STRATEGY = Strategy(
     optimiser="adam", learning_rate=2e-3, betas=(0.0, 0.99), steps=100, batch=0, ema=0.9, evaluate_every=10
 )
 """What all three arms do, to the letter; they differ only in where they begin."""
+
+
+DRAWINGS = 110
+"""How many times the character is drawn: ten to learn from, the others to judge on."""
 
 
 class Beginnings(NamedTuple):
@@ -60,7 +64,8 @@ def demo(
     strategy = with_budget(STRATEGY, budgets.parse(budget))
     directory = directories.claim(out, "demo", force)
     start, pooled, family = shipped()
-    task = unseen(family, seed)
+    prepared = unseen(family, seed)
+    task = prepared.task
     directories.begin(directory, {"verb": "demo", "seed": seed, "budget": budget})
     arms: dict[str, StoredModel | None] = {
         "adapted from the meta-learned start": start,
@@ -75,23 +80,31 @@ def demo(
             order = Order(
                 verb="demo",
                 goal=task.goal,
-                spec=family.spec,
+                spec=task.source,
                 shots=len(task.support),
                 seed=seed,
                 learner=description,
                 strategy=strategy.replace(start=reference),
             )
-            place, prepared = directory / name.split()[0], Prepared(task, family.images)
+            place = directory / name.split()[0]
             runs[name] = carry_out(order, prepared, rebuild(description), begun, place, memory, progress=progress)
     save_picture(picture(task, {name: run.sample(20, seed=seed) for name, run in runs.items()}), directory / "demo.png")
-    title = f"Ten images of a new character: {task.support.class_names[0] if task.support.class_names else task.name}"
+    title = f"Ten images of a new character: {task.support.class_names[0].lower()}"
     return compared(directory / "index.html", runs, dict.fromkeys(runs, task), title, story(task, strategy))
 
 
-def unseen(family: Family, seed: int) -> Task:
-    """A character of the family's test split, which nothing was learned from: which one, ``seed`` says."""
+def unseen(family: Family, seed: int) -> Prepared:
+    """Fresh drawings of a character of the family's test split, which nothing was learned from; ``seed`` says which.
+
+    They are a data spec of their own, so that any verb can take them up: ``limner adapt generate SPEC --shots 10``.
+    """
+    from limner.tasks.spec import parse
+
     classes = family.classes["test"]
-    return family.task("test", derive(seed, "character") % len(classes), seed)
+    name = family.images.class_names[classes[derive(seed, "character") % len(classes)]]
+    known = parse(family.spec)
+    size = known.options.get("size", family.images.shape[2])
+    return prepare(f"{known.kind},size={size},per_class={DRAWINGS},classes={name}", family.shots, seed)
 
 
 def shipped() -> Beginnings:
@@ -106,9 +119,9 @@ def shipped() -> Beginnings:
 def story(task: Task, strategy: Strategy) -> str:
     """What was done, for the page."""
     return (
-        f"Limner was given {len(task.support)} images of a character that none of its models had seen, nor any other of "
-        f"its script. All three arms took the same {strategy.steps} steps with the same strategy; they differ only in "
-        f"where they began. They are judged on {len(task.query or ())} other images of the character."
+        f"Limner was given {len(task.support)} images of a character that none of its models had seen, nor any other "
+        f"of its script. All three arms took the same {strategy.steps} steps with the same strategy; they differ only "
+        f"in where they began. They are judged on {len(task.query or ())} other images of the character."
     )
 
 
