@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 JUDGED = 200
 """Samples that a run is judged by at its end."""
 
-HELD_BACK = 1000
+HELD_BACK = 300
 """Images to be judged on, and images learned from to be held against, at most: scores cost the square of it."""
 
 WATCHED = 64
