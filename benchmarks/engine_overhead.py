@@ -87,7 +87,7 @@ def engine_seconds(kind: str, task: Task, steps: int, **extra: object) -> float:
 
 def main() -> None:
     started = time.perf_counter()
-    images = load(harness.spec(SPEC.format(data=harness.data_folder())), size=28, colour="grey")
+    images = load(harness.spec(SPEC), size=28, colour="grey")
     task = Task("generate", "speed", images.select(torch.arange(min(len(images), 4096))), None)
     torch.set_num_threads(1)
     pairs = 3 if harness.quick() else 9

@@ -35,7 +35,7 @@ GAN = few_shot.Recipe(
 
 def main() -> None:
     started = time.perf_counter()
-    spec = harness.spec(SPEC.format(data=harness.data_folder()))
+    spec = harness.spec(SPEC)
     setting = few_shot.Setting(spec, shots=5, queries=15, seed=0, extractor="efficientnet-lite0")
     scale = few_shot.Scale(20, 4, 2) if harness.quick() else few_shot.Scale(240, 24, 4)
     few_shot.report("few-shot-colour", [VAE, GAN], setting, scale, started)
