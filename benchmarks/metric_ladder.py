@@ -188,8 +188,8 @@ def story(rows: list[dict[str, Any]], sizes: tuple[int, ...], trials: int) -> st
     lead = (
         f"Percent of trials ({trials} for each data set) in which a score put the generators in the right order, at "
         f"n = {' / '.join(map(str, sizes))} samples against as many query images, {SUPPORT} support images. Blur, "
-        f"noise and bold (bright lines 1, 2 and 3 pixels wider): the oracle before all three strengths, and no strength "
-        f"before a weaker one (by chance about 4%); copies, moved copies (by a pixel, with a little noise) and "
+        f"noise and bold (bright lines 1, 2 and 3 pixels wider): the oracle before all three strengths, and no "
+        f"strength before a weaker one (by chance about 4%); copies, moved copies (by a pixel, a little noise) and "
         f"collapse: worse than the oracle (by chance 50%). A tie with the oracle counts as wrong. The oracle and the "
         f"spoilt share their sources, which are not the query images."
     )
@@ -201,8 +201,8 @@ def story(rows: list[dict[str, Any]], sizes: tuple[int, ...], trials: int) -> st
         lines += [
             "",
             "`glyph-net` learned from images blurred and made noisy much as these are, each as a class of its own: "
-            "that it ranks blur and noise is what it was made for, and no proof that it ranks other faults. Bold is a fault "
-            "that it was not taught.",
+            "that it ranks blur and noise is what it was made for, and no proof that it ranks other faults. Bold is a "
+            "fault that it was not taught.",
         ]
     return "\n".join([lead, "", *lines, "", tail])
 
