@@ -34,7 +34,7 @@ def draw(masters: Tensor, random: Tensor, size: int) -> Tensor:
     :param random: ``(n, NUMBERS)`` in [0, 1)
     :returns: uint8 ``(n, 1, size, size)``
 
-    >>> drawing = draw(torch.ones(1, 8, 8), torch.rand(1, NUMBERS), 16)
+    >>> drawing = draw(torch.ones(1, 8, 8), torch.full((1, NUMBERS), 0.5), 16)
     >>> drawing.shape, bool(drawing[0, 0, 0].any())
     (torch.Size([1, 1, 16, 16]), False)
     """
