@@ -28,15 +28,15 @@ from limner.tasks import Family, Task, load
 from limner.types import Params
 
 METRICS = ("kernel_distance", "coverage", "diversity", "nearest_training_ratio")
-RATES = (5e-4, 1e-3, 2e-3, 4e-3)
+RATES = (1e-3, 2e-3, 4e-3)
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How one learner is meta-learned, pre-trained and adapted.
 
-    ``begin_share`` of the seconds of a meta-learned start go into what it begins from: ``begin`` where it is given,
-    else pre-training on all classes together.
+    ``share`` is its part of the scale's seconds. ``begin_share`` of those go into what a meta-learned start begins
+    from: ``begin`` where it is given, else pre-training on all classes together.
     """
 
     kind: str
@@ -47,6 +47,7 @@ class Recipe:
     adaptation: Strategy
     begin: MetaPlan | None = None
     begin_share: float = 0.0
+    share: float = 1.0
     ablations: dict[str, MetaPlan] = field(default_factory=dict)
 
 
@@ -97,6 +98,7 @@ def class_of(task: Task) -> str:
 
 def arms_of(recipe: Recipe, family: Family, scale: Scale, seed: int) -> list[Arm]:
     """Meta-learns, pre-trains, and leaves scratch as it is. Every learned beginning had the same seconds."""
+    seconds = recipe.share * scale.seconds
     shape = family.images.shape
     learner, pooled = (
         create(recipe.kind, shape, **recipe.meta_options),
@@ -111,14 +113,14 @@ def arms_of(recipe: Recipe, family: Family, scale: Scale, seed: int) -> list[Arm
         timed = replace(plan, seconds=seconds, steps=10**9)
         return learn(learner, family, timed, seed=seed, start=start).params
 
-    begun = recipe.begin_share * scale.seconds
+    begun = recipe.begin_share * seconds
     first = None
     if begun:
         first = met(recipe.begin, begun, None) if recipe.begin else pretrained(begun, learner)
     return [
-        Arm("meta-learned start", learner, met(recipe.plan, scale.seconds - begun, first), scale.seconds),
-        *(Arm(name, learner, met(plan, scale.seconds, None), scale.seconds) for name, plan in recipe.ablations.items()),
-        Arm("fine-tuned from all classes together", pooled, pretrained(scale.seconds, pooled), scale.seconds),
+        Arm("meta-learned start", learner, met(recipe.plan, seconds - begun, first), seconds),
+        *(Arm(name, learner, met(plan, seconds, None), seconds) for name, plan in recipe.ablations.items()),
+        Arm("fine-tuned from all classes together", pooled, pretrained(seconds, pooled), seconds),
         Arm("from scratch", learner, None),
     ]
 
@@ -139,9 +141,8 @@ def tuned(arm: Arm, recipe: Recipe, family: Family, setting: Setting, scale: Sca
 
     def mean(rate: float) -> float:
         strategy = recipe.adaptation.replace(learning_rate=rate)
-        return sum(adapt(arm, task, strategy, setting, scale)["scores"]["kernel_distance"] for task in tasks) / len(
-            tasks
-        )
+        found = [adapt(arm, task, strategy, setting, scale)["scores"]["kernel_distance"] for task in tasks]
+        return sum(found) / len(found)
 
     return min(RATES, key=mean)
 
@@ -244,12 +245,16 @@ def summary(details: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def story(details: list[dict[str, Any]], setting: Setting, scale: Scale, recipes: list[Recipe]) -> str:
     """What was done, and the differences that matter, task by task."""
     count = len({row["task"] for row in details})
+    costs = ", ".join(
+        f"{recipe.kind.upper()} {recipe.adaptation.steps} steps, {recipe.share * scale.seconds:.0f} s"
+        for recipe in recipes
+    )
     lines = [
         f"{count} classes that nothing was trained on, {setting.shots} shots each, judged on {setting.queries} other "
         f"images of the class by {scale.samples} samples, features `{setting.extractor}`. Means over classes, with 95% "
-        f"bootstrap intervals over classes. Each beginning had {scale.seconds:.0f} s of one core; each arm adapts in "
-        f"{recipes[0].adaptation.steps} steps, with the learning rate of {', '.join(map(str, RATES))} that did best on "
-        f"{scale.tuning_tasks} validation classes. `seconds` is one adaptation.",
+        f"bootstrap intervals over classes. Every arm of a learner adapts in the same number of steps, with the rate of "
+        f"{', '.join(map(str, RATES))} that did best on {scale.tuning_tasks} validation classes; every beginning had "
+        f"the same seconds of one core: {costs}. `seconds` is one adaptation.",
         "",
     ]
     for recipe in recipes:

@@ -20,7 +20,7 @@ VAE = few_shot.Recipe(
     plan=MetaPlan(algorithm="fomaml", tasks=2, inner_steps=4, inner_rate=1e-3, rate=5e-4),
     pooled_options={"latents": 32, "width": 32},
     pooled=Strategy(learning_rate=1e-3, schedule="cosine", batch=32, augmentation=("flip",)),
-    adaptation=Strategy(betas=(0.0, 0.99), steps=50, batch=0),
+    adaptation=Strategy(betas=(0.0, 0.99), steps=200, batch=0, schedule="cosine"),
 )
 GAN = few_shot.Recipe(
     kind="gan",
@@ -37,7 +37,7 @@ def main() -> None:
     started = time.perf_counter()
     spec = harness.spec(SPEC)
     setting = few_shot.Setting(spec, shots=5, queries=15, seed=0, extractor="efficientnet-lite0")
-    scale = few_shot.Scale(20, 4, 2) if harness.quick() else few_shot.Scale(240, 24, 4)
+    scale = few_shot.Scale(20, 4, 2) if harness.quick() else few_shot.Scale(150, 13, 3)
     few_shot.report("few-shot-colour", [VAE, GAN], setting, scale, started)
 
 

@@ -57,6 +57,8 @@ class VAE:
     prior       ``normal``: N(0, 1) for every image. ``class``: a batch holds images of one class, and each image's
                 prior is what the other latents of the batch predict (``class_predictive``); how much classes differ
                 and how much images of a class differ is learned, dimension by dimension. For few-shot tasks
+    temperature  T of what is shown where pixels are Bernoulli: sigmoid(logits / T). At 1 it is the likelihood's mean,
+                which greys what is uncertain; towards 0 its mode, ink or paper. It has no part in the loss
     sampler     ``prior``: z ~ N(0, 1). ``mixture``: z from a Gaussian mixture fitted to the latents after training
 
     >>> vae = VAE((1, 28, 28), latents=4, width=8)
@@ -77,6 +79,7 @@ class VAE:
         likelihood: str = "",
         prior: str = "normal",
         sampler: str = "mixture",
+        temperature: float = 0.5,
     ) -> None:
         likelihood = likelihood or ("bernoulli" if image_shape[0] == 1 else "gaussian")
         if likelihood not in ("bernoulli", "gaussian"):
@@ -85,10 +88,12 @@ class VAE:
             raise LimnerError(f"a VAE has no sampler {sampler!r}; it has: prior, mixture")
         if prior not in ("normal", "class"):
             raise LimnerError(f"a VAE has no prior {prior!r}; it has: normal, class")
+        if not temperature > 0:
+            raise LimnerError(f"a VAE's temperature cannot be {temperature}; give a number above 0")
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "latents": latents, "width": width, "beta": beta, "likelihood": likelihood,
-            "prior": prior, "sampler": sampler
+            "prior": prior, "sampler": sampler, "temperature": temperature
         }  # fmt: skip
         self._net = Template("net", lambda: _Networks(image_shape, latents, width, prior))
 
@@ -153,5 +158,6 @@ class VAE:
         return class_predictive(total, count, between, within)
 
     def _decode(self, params: Params, latents: Tensor) -> Tensor:
-        maps = [torch.sigmoid(self._net(params, part, method="decode")) for part in torch.split(latents, 256)]
+        scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
+        maps = [torch.sigmoid(self._net(params, part, method="decode") / scale) for part in torch.split(latents, 256)]
         return torch.cat(maps) if maps else torch.empty(0, *self.image_shape)
