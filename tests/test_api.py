@@ -103,6 +103,24 @@ def test_a_model_of_the_memory_loads_by_its_run(run):
     memory = str(Path(run.lineage["directory"]).parent / "memory")
     again = limner.load(run.lineage["run"], memory=memory)
     assert torch.equal(again.sample(3, seed=2), run.sample(3, seed=2))
+    assert again.scores == run.scores
+
+
+def test_a_model_of_the_memory_loads_when_its_directory_is_gone(tmp_path):
+    made = limner.train(
+        "gan",
+        "digits,size=16",
+        shots=5,
+        budget="1steps",
+        options={"width": 8},
+        out=tmp_path / "run",
+        memory=str(tmp_path / "memory"),
+    )
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    again = limner.load(made.id, memory=str(tmp_path / "memory"))
+    assert torch.equal(again.sample(3, seed=2), made.sample(3, seed=2))
+    assert again.source == "digits,size=16"
+    assert limner.load(tmp_path / "elsewhere").lineage["directory"] == str(tmp_path / "elsewhere")
 
 
 def test_what_was_learned_from_is_not_judged_on(run):

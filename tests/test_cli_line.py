@@ -202,7 +202,7 @@ def test_force_begins_a_run_again(place):
     assert json.loads((place / "again" / "request.json").read_text())["run"] != first
 
 
-LONG = ["train", "vae", DIGITS, "--shots", "10", "--budget", "600steps", *SMALL]
+LONG = ["train", "vae", DIGITS, "--shots", "10", "--budget", "1000steps", *SMALL]
 
 
 def begun(place: Path, out: str) -> subprocess.Popen[str]:
@@ -219,7 +219,7 @@ def begun(place: Path, out: str) -> subprocess.Popen[str]:
     deadline = time.monotonic() + 60
     while not (place / out / "request.json").exists() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    time.sleep(1.5)
+    time.sleep(0.5)
     return process
 
 
@@ -233,10 +233,10 @@ def test_ctrl_c_saves_says_how_to_go_on_and_resume_goes_on(place, capsys):
     assert "limner train --resume stopped" in complaint
     assert "Traceback" not in complaint
     assert told(capsys, ["memory", "show", "stopped"])["state"] == "stopped"
-    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] < 600
+    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] < 1000
     assert main(["train", "--resume", "stopped"]) == 0
     assert told(capsys, ["memory", "show", "stopped"])["state"] == "finished"
-    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] == 600
+    assert json.loads((place / "stopped" / "run.json").read_text())["cost"]["steps"] == 1000
     assert (place / "stopped" / "report.html").exists()
     assert main(["train", "--resume", "stopped"]) == 2
 
@@ -248,3 +248,32 @@ def test_a_new_user_in_a_process_of_their_own(place):
     done = subprocess.run([script, "data", DIGITS, "--json"], capture_output=True, text=True, cwd=place)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["shape"] == [1, 16, 16]
+
+
+def test_ctrl_c_while_scoring_keeps_the_run(place, monkeypatch, capsys):
+    from limner.verbs import line
+
+    def interrupted(run, task):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(line, "judged", interrupted)
+    words = ["train", "vae", DIGITS, "--shots", "5", "--budget", "1steps", "--out", "unscored", *SMALL]
+    made = told(capsys, words)
+    assert made["scores"] is None
+    assert "limner evaluate" in made["notes"][-1]
+    assert (place / "unscored" / "report.html").exists()
+    assert told(capsys, ["memory", "show", "unscored"])["state"] == "finished"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a POSIX signal")
+def test_a_killed_run_is_marked_and_can_be_resumed(place, capsys):
+    process = begun(place, "killed")
+    process.kill()
+    process.communicate()
+    record = told(capsys, ["memory", "show", "killed"])
+    assert record["state"] == "killed"
+    capsys.readouterr()
+    code = main(["train", "--resume", "killed"])
+    err = capsys.readouterr().err
+    # a run killed within its first seconds has no checkpoint yet, and that is said
+    assert code == 0 or "begin the run anew" in err

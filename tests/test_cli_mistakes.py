@@ -261,6 +261,7 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["adapt", "generate", "digits", "--set", "clip"], "NAME=VALUE"),
         (["adapt", "generate", "digits", "--shots", "0"], "shots"),
         (["adapt", "generate", "--resume", "nowhere"], "nowhere"),
+        (["adapt", "generate", "digits", "--resume", "nowhere"], "leave out 'digits'"),
         (["train", "vae", "digits", "--option", "depth=3"], "depth"),
         (["train", "cnn", "digits"], "vae, gan, classifier"),
         (["train", "vae", "digits", "--rate", "-1"], "learning rate"),

@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
         if code == STOPPED:
-            show.complain("stopped before anything was written")
+            show.complain("stopped by hand; nothing is left half-written")
         return code
     except show.Stopped as stopped:
         show.complain(str(stopped))
@@ -126,6 +126,7 @@ def adapt(
     from limner.verbs.resume import resume as go_on
 
     if resume is not None:
+        show.alone(data, "--resume")
         show.run(go_on(resume, memory=memory, progress=True), json)
         return
     show.run(
@@ -175,6 +176,7 @@ def train(
     from limner.verbs.train import train as verb
 
     if resume is not None:
+        show.alone(data, "--resume")
         show.run(go_on(resume, memory=memory, progress=True), json)
         return
     example = "limner train vae digits --shots 100"

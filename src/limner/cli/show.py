@@ -53,6 +53,12 @@ def needed(value: str | None, name: str, example: str) -> str:
     return value
 
 
+def alone(data: str | None, option: str) -> None:
+    """Complain of DATA beside an option that takes its data from elsewhere."""
+    if data is not None:
+        raise LimnerError(f"{option} goes on with a run as it was begun, so leave out {data!r}")
+
+
 def pairs(given: Sequence[str] | None) -> dict[str, Any]:
     """``NAME=VALUE`` options as a dictionary: numbers, true and false, lists (with +) and words.
 
@@ -170,8 +176,12 @@ def record(found: dict[str, Any], json: bool) -> None:
     for name, value in found.items():
         if name == "curve":
             value = f"{len(value)} points (all of them with --json)"
-        if isinstance(value, (dict, list)):
-            value = json_format.dumps(strict(value), ensure_ascii=False)
+        elif name == "scores" and value:
+            value = ", ".join(f"{metric.replace('_', ' ')} {number(score['value'])}" for metric, score in value.items())
+        elif isinstance(value, dict):
+            value = ", ".join(f"{key}={json_format.dumps(strict(part))}" for key, part in value.items())
+        elif isinstance(value, list):
+            value = "; ".join(part if isinstance(part, str) else json_format.dumps(strict(part)) for part in value)
         typer.echo(f"{name.replace('_', ' '):>14}  {value}")
 
 

@@ -45,9 +45,9 @@ def compare(
     loaded = {name: load(reference, memory=memory) for name, reference in zip(names_of(runs), runs, strict=True)}
     tasks: dict[str, Task | None] = {}
     unknown = []
-    for name, reference in zip(loaded, runs, strict=True):
+    for name, run in loaded.items():
         try:
-            tasks[name] = task_of(reference)
+            tasks[name] = task_of(run.lineage.get("directory", name))
         except LimnerError as reason:
             tasks[name] = None
             unknown.append(f"{name} is shown without its images: {reason}")

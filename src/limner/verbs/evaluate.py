@@ -48,7 +48,7 @@ def evaluate(
         run = load_run(made, memory=memory)
         samples, shape = run.sample(count, seed=derive(seed, "scores")), run.learner.image_shape
         try:
-            support = task_of(made).support
+            support = task_of(run.lineage.get("directory", made)).support
         except LimnerError as unknown:
             notes.append(f"{unknown}, so it may have learned from the real images")
     query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")

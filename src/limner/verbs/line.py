@@ -209,7 +209,9 @@ def carry_out(
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
-        run.scores = None if run.state == "stopped" else judged(run, task)
+        run.save(directory)
+        if run.state != "stopped":
+            run.scores = judged_or_not(run, task)
     except BaseException as trouble:
         memory.fail_run(order.run, f"{type(trouble).__name__}: {trouble}")
         raise
@@ -238,6 +240,15 @@ def listeners(progress: bool, label: str = "training") -> tuple[Any, ...]:
     from limner.engine import ProgressBar
 
     return (ProgressBar(label),) if progress else ()
+
+
+def judged_or_not(run: Run, task: Task) -> Scores | None:
+    """The run's scores; ``None``, with a note in the run, where Ctrl-C cut the scoring short."""
+    try:
+        return judged(run, task)
+    except KeyboardInterrupt:
+        run.notes.append("scoring was stopped by hand; limner evaluate scores the run again")
+        return None
 
 
 def judged(run: Run, task: Task) -> Scores | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner.config import Strategy
 from limner.errors import LimnerError
+from limner.verbs.directories import request_of, wrote
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -25,7 +26,7 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
     from limner.memory import Memory
 
     if Path(reference).is_dir():
-        return Run.load(reference)
+        return of_directory(Path(reference))
     called = str(reference)
     with Memory.open(memory) as remembered:
         try:
@@ -35,6 +36,15 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
         runs = model.metadata.get("runs") or []
         named = next((run for run in runs if run.startswith(called)), runs[0] if runs else None)
         record = None if named is None else remembered.show(named)
+        place = None if record is None else record["directory"]
+        if (
+            place
+            and record
+            and Path(place).is_dir()
+            and wrote(Path(place))
+            and request_of(Path(place)).get("run") == named
+        ):
+            return of_directory(Path(place))
         source = "" if record is None else remembered.show(record["task"])["source"]
     name = model.metadata.get("name") or model.sha256[:12]
     return Run(
@@ -47,3 +57,12 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
         state="finished" if record is None else record["state"],
         lineage={"model": model.sha256} | ({} if record is None else {"run": record["id"]}),
     )
+
+
+def of_directory(place: Path) -> Run:
+    """The run in the directory ``place``, which its lineage then names, wherever it lay before."""
+    from limner.engine import Run
+
+    run = Run.load(place)
+    run.lineage["directory"] = str(place)
+    return run
