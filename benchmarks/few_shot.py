@@ -252,7 +252,7 @@ def story(details: list[dict[str, Any]], setting: Setting, scale: Scale, recipes
     lines = [
         f"{count} classes that nothing was trained on, {setting.shots} shots each, judged on {setting.queries} other "
         f"images of the class by {scale.samples} samples, features `{setting.extractor}`. Means over classes, with 95% "
-        f"bootstrap intervals over classes. Every arm of a learner adapts in the same number of steps, with the rate of "
+        f"bootstrap intervals over classes. All arms of a learner adapt in the same number of steps, with the rate of "
         f"{', '.join(map(str, RATES))} that did best on {scale.tuning_tasks} validation classes; every beginning had "
         f"the same seconds of one core: {costs}. `seconds` is one adaptation.",
         "",
