@@ -103,3 +103,10 @@ def test_make_targets_that_the_readme_names_exist():
     )
     named = set(re.findall(r"\bmake ([a-z]+)", shown))
     assert {"demo", "test", "setup", "bench"} <= named <= targets
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    for path in re.findall(r"`((?:src|tests|docs|benchmarks|tools)/[\w./-]+)`", page.read_text()):
+        if "mine" not in path and "NAME" not in path:
+            assert (ROOT / path).exists(), f"{page.name} names {path}, which is not there"
