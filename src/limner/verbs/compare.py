@@ -106,9 +106,7 @@ def arm_of(name: str, run: Run) -> Arm:
     from limner.reports import words
     from limner.reports.page import Arm
 
-    explanation = (
-        f"{words.learner_in_words(run.learner)} on {run.task_name}, {words.start_in_words(run.strategy, run.lineage)}"
-    )
+    explanation = f"{words.learner_in_words(run.learner)}, {words.start_in_words(run.strategy, run.lineage)}"
     samples = run.sample(64, seed=run.seed)
     return Arm(name, explanation, samples, run.scores, run.curve, run.cost, run.strategy, run.notes)
 

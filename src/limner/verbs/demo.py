@@ -27,9 +27,12 @@ POOLED = "shipped:glyphs-gan-pooled"
 """The same network pre-trained, for as long, on all the characters together that the start was meta-learned on."""
 
 STRATEGY = Strategy(
-    optimiser="adam", learning_rate=2e-3, betas=(0.0, 0.99), steps=100, batch=0, ema=0.9, evaluate_every=10
+    optimiser="adam", learning_rate=4e-3, betas=(0.0, 0.99), steps=50, batch=0, ema=0.9, evaluate_every=5
 )
-"""What all three arms do, to the letter; they differ only in where they begin."""
+"""What all three arms do, to the letter; they differ only in where they begin.
+
+Of the rates 0.0005, 0.001, 0.002 and 0.004 the last was best for each of the three on six validation characters.
+"""
 
 
 DRAWINGS = 110
