@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limner.engine.augment import augment
-from limner.engine.events import Listener
+from limner.engine.events import Listener, StopOnInterrupt
 from limner.engine.optimisers import named
 from limner.engine.step import States, init_states, norm_of, owned
 from limner.errors import LimnerError
@@ -71,8 +71,12 @@ def learn(
     failures = done = 0
     for listener in listeners:
         listener.on_start(plan.steps, plan.seconds)
-    try:
-        while done < plan.steps and not (plan.seconds and time.perf_counter() - begun >= plan.seconds):
+    with StopOnInterrupt() as interrupt:
+        while (
+            done < plan.steps
+            and not interrupt.asked
+            and not (plan.seconds and time.perf_counter() - begun >= plan.seconds)
+        ):
             episodes = [_episode(learner, plan, family.sample("train", random), random) for _ in range(plan.tasks)]
             found = mean_gradient(learner, plan, params, episodes, plan.resolved_execution)
             elapsed = time.perf_counter() - begun
@@ -91,7 +95,7 @@ def learn(
                 listener.on_step(done, values)
             if plan.validate_every and done % plan.validate_every == 0:
                 curve.append(_validate(learner, family, plan, params, seed, done, begun, listeners))
-    except KeyboardInterrupt:
+    if interrupt.asked:
         notes.append(f"stopped by hand after {done} outer steps; the start is what was learned until then")
     if family.classes["validation"] and (not curve or curve[-1].step != done):
         curve.append(_validate(learner, family, plan, params, seed, done, begun, listeners))
