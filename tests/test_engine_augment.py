@@ -26,7 +26,7 @@ def test_augmentations_are_pure_and_stay_in_range(name, shape):
 
 def test_a_flat_image_stays_flat_under_movement():
     flat = torch.full((4, 1, 16, 16), 0.25)
-    for name in ("shift", "affine", "flip"):
+    for name in ("shift", "affine", "flip", "elastic", "cutout"):
         assert torch.allclose(augment(flat, (name,), drawn()), flat, atol=1e-6)
 
 
@@ -50,3 +50,23 @@ def test_flip_mirrors_about_half():
 def test_unknown_name_is_told():
     with pytest.raises(LimnerError, match="shift, affine, flip, colour"):
         augment(torch.zeros(1, 1, 16, 16), ("spin",), drawn())
+
+
+def test_cutout_covers_a_square_with_the_mean_and_leaves_the_rest():
+    images = torch.rand(200, 3, 16, 16, generator=drawn(3))
+    covered = augment(images, ("cutout",), drawn())
+    changed = (covered != images).any(1)
+    counts = changed.sum((1, 2))
+    assert counts.max() == 64
+    assert counts.min() >= 16  # a corner: a quarter of the square
+    for image, before, mask in zip(covered, images, changed, strict=True):
+        rows, columns = mask.any(1).sum(), mask.any(0).sum()
+        assert rows * columns == mask.sum()  # a rectangle
+        assert torch.allclose(image[:, mask], before.mean((1, 2))[:, None].expand(-1, int(mask.sum())))
+
+
+def test_elastic_moves_smoothly_and_not_far():
+    ramp = torch.linspace(0, 1, 40).expand(50, 1, 40, 40)
+    bent = augment(ramp, ("elastic",), drawn())
+    assert 0.005 < (bent - ramp).abs().max() < 0.08  # up to 5% of the side, and what the cubic overshoots
+    assert (bent - ramp).diff(dim=2).abs().max() < 0.02  # neighbours move alike

@@ -77,10 +77,37 @@ def colour(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((images - middle) * contrast + middle + brightness).clamp(0, 1)
 
 
+def elastic(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Bends each image smoothly (Simard et al. 2003): random moves of up to 5% of the side at 4×4 places, in between
+    by cubic interpolation; the border is repeated.
+    """
+    count, _, height, width = images.shape
+    coarse = _uniform(count * 32, 0.1, generator).view(count, 2, 4, 4)
+    moves = functional.interpolate(coarse, size=(height, width), mode="bicubic", align_corners=True)
+    still = torch.eye(2, 3).expand(count, 2, 3)
+    grid = functional.affine_grid(still, list(images.shape), align_corners=False) + moves.permute(0, 2, 3, 1)
+    return functional.grid_sample(images, grid, padding_mode="border", align_corners=False).clamp(0, 1)
+
+
+def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Covers a square of half the side with the image's mean colour (DeVries & Taylor 2017); it may reach over the
+    border. For classifiers: a generator learns to draw the squares too.
+    """
+    count, _, height, width = images.shape
+    side = min(height, width) // 2
+    middle_down, middle_right = (torch.randint(length, (count, 1), generator=generator) for length in (height, width))
+    down = (torch.arange(height) - middle_down + side // 2).div(side, rounding_mode="floor") == 0
+    right = (torch.arange(width) - middle_right + side // 2).div(side, rounding_mode="floor") == 0
+    covered = (down[:, :, None] & right[:, None, :])[:, None]
+    return torch.where(covered, images.mean((2, 3), keepdim=True), images)
+
+
 CATALOGUE: dict[str, tuple[Augmentation, str]] = {
     "shift": (shift, "moves by whole pixels, up to 8% of the side"),
     "affine": (affine, "small turns, scales, shears and shifts"),
     "flip": (flip, "mirrors half of the images left to right"),
     "colour": (colour, "small changes of brightness and contrast"),
+    "elastic": (elastic, "smooth bends, by up to 5% of the side"),
+    "cutout": (cutout, "covers a square of half the side; for classifiers"),
 }
 """Every augmentation by name, with one line that explains it."""
