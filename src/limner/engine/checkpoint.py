@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,6 +20,15 @@ from limner.types import CurvePoint, Params
 NAME = "checkpoint.safetensors"
 
 
+class Sound(NamedTuple):
+    """A state that losses and gradients have shown to be sound, to go back to."""
+
+    step: int
+    params: Params
+    states: States
+    average: Params
+
+
 @dataclass
 class Training:
     """The state of a training: all that changes from step to step. Parameters are never changed in place, so keeping
@@ -28,7 +38,9 @@ class Training:
     random      the generator that batches, augmentations and draws come from
     order       image indices still to come in this pass through the support set
     slowed      factor on the learning rate, halved at each roll-back
+    sound       the state that a roll-back goes to (``None`` before the first step: the start)
     best        parameters with the lowest ``best_score`` so far
+    id          of the run, the same after a resume
     """
 
     params: Params
@@ -40,10 +52,12 @@ class Training:
     seconds: float = 0.0
     slowed: float = 1.0
     rollbacks: int = 0
+    sound: Sound | None = None
     best: Params = field(default_factory=dict)
     best_score: float = float("inf")
     curve: list[CurvePoint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    id: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
 def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
@@ -54,23 +68,31 @@ def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
     from safetensors.torch import save as to_bytes
 
     tensors: dict[str, Tensor] = {"random": training.random.get_state(), "order": training.order}
-    for part in ("params", "average", "best"):
-        tensors |= {f"{part}/{name}": value for name, value in getattr(training, part).items()}
-    for player, state in training.states.items():
-        for kind in ("mean", "square"):
-            tensors |= {f"{player}/{kind}/{name}": value for name, value in getattr(state, kind).items()}
-    plain = {
+    tensors |= _under("best/", training.best)
+    plain: dict[str, Any] = {
         "identity": identity,
         "names": list(training.params),
-        "updates": {player: state.updates for player, state in training.states.items()},
         "curve": [asdict(point) for point in training.curve],
         **{name: getattr(training, name) for name in _PLAIN},
     }
+    now = Sound(training.step, training.params, training.states, training.average)
+    for label, state in (("now", now), ("sound", training.sound)):
+        if state is not None:
+            updates = {player: own.updates for player, own in state.states.items()}
+            plain[label] = {"step": state.step, "updates": updates}
+            tensors |= _under(f"{label}/params/", state.params) | _under(f"{label}/average/", state.average)
+            for player, own in state.states.items():
+                tensors |= _under(f"{label}/{player}/mean/", own.mean)
+                tensors |= _under(f"{label}/{player}/square/", own.square)
     owned = {name: value.detach().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     write_atomically(directory / NAME, to_bytes(owned, metadata={"training": json.dumps(plain)}))
 
 
-_PLAIN = ("step", "seconds", "slowed", "rollbacks", "best_score", "notes")
+_PLAIN = ("seconds", "slowed", "rollbacks", "best_score", "notes", "id")
+
+
+def _under(prefix: str, params: Params) -> Params:
+    return {prefix + name: value for name, value in params.items()}
 
 
 def load(directory: Path, identity: dict[str, Any]) -> Training:
@@ -99,18 +121,24 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
         # In the order they had: sums over all parameters depend on it in the last bit.
         return {name: tensors[prefix + name] for name in plain["names"] if prefix + name in tensors}
 
+    def state(label: str) -> Sound:
+        states = {
+            player: OptimiserState(updates, under(f"{label}/{player}/mean/"), under(f"{label}/{player}/square/"))
+            for player, updates in plain[label]["updates"].items()
+        }
+        return Sound(plain[label]["step"], under(f"{label}/params/"), states, under(f"{label}/average/"))
+
     random = torch.Generator()
     random.set_state(tensors["random"])
-    states = {
-        player: OptimiserState(updates, under(f"{player}/mean/"), under(f"{player}/square/"))
-        for player, updates in plain["updates"].items()
-    }
+    now = state("now")
     return Training(
-        params=under("params/"),
-        states=states,
-        average=under("average/"),
+        params=now.params,
+        states=now.states,
+        average=now.average,
         random=random,
         order=tensors["order"],
+        step=now.step,
+        sound=state("sound") if "sound" in plain else None,
         best=under("best/"),
         curve=[CurvePoint(**point) for point in plain["curve"]],
         **{name: plain[name] for name in _PLAIN},

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import torch
 from limner.config import Strategy
 from limner.engine import checkpoint
 from limner.engine.augment import augment
-from limner.engine.checkpoint import Training
+from limner.engine.checkpoint import Sound, Training
+from limner.engine.checks import check, digest, fitting_start
 from limner.engine.events import Listener, StopOnInterrupt
 from limner.engine.optimisers import create
-from limner.engine.run import Run
-from limner.engine.step import StepResult, init_states, owned, step
+from limner.engine.run import Run, curve_csv, grid_png, sample_bytes
+from limner.engine.step import StepResult, init_states, step
 from limner.errors import LimnerError
 from limner.learners import Learner, batch_of, describe
+from limner.model_file import write_atomically
 from limner.seeds import generator
 from limner.tasks import ImageSet, Task
-from limner.types import FITTED, Batch, Cost, CurvePoint, Params
+from limner.types import Batch, Cost, CurvePoint, Params
 
 Judge = Callable[[Params], dict[str, float]]
 
@@ -31,7 +34,9 @@ _SNAPSHOT_STEPS = 25
 _CHECKPOINT_SECONDS = 20.0
 _MOST_ROLLBACKS = 8
 _LOGGED_POINTS = 200
-_QUERY_IMAGES = 256
+_IMAGES_LOOKED_AT = 256
+_IMAGES_TRIED = 32
+_PICTURED = 16
 
 
 def fit(
@@ -51,7 +56,8 @@ def fit(
     start      parameters to begin from (fresh ones where ``None``)
     judge      scores parameters on the query set; called every ``strategy.evaluate_every`` steps and at the end. The
                learner's own loss on the query set is measured beside it
-    directory  where a checkpoint is kept every 20 seconds and at a stop (``None``: nowhere)
+    directory  where a checkpoint and the curve are kept at the start, every 20 seconds and at a stop, and a grid of
+               samples at each evaluation, as ``samples/step-000200.png`` (``None``: nowhere)
     resume     go on exactly where the checkpoint in ``directory`` is: a resumed run is the same, bit by bit, as one
                that was never stopped
 
@@ -60,42 +66,33 @@ def fit(
     with state ``failed`` and the last sound parameters. Raises :class:`LimnerError` for what cannot be trained.
     """
     place = None if directory is None else Path(directory)
-    if strategy.optimiser == "sgd" and not strategy.steps and not strategy.seconds:
-        raise LimnerError("the strategy has neither steps nor seconds; give at least one step")
-    start = _fitting_start(learner, start, seed, strategy)
-    session = _Session(learner, task, strategy, seed, start, judge, listeners)
-    identity = {
-        "learner": describe(learner), "task": task.sha256, "strategy": strategy.to_json(), "seed": seed
-    }  # fmt: skip
-    training = checkpoint.load(place, identity) if resume and place is not None else session.begin()
+    if resume and place is None:
+        raise LimnerError("a run can only be resumed from a directory; give the one that holds its checkpoint")
+    check(learner, task, strategy)
+    start = fitting_start(learner, start, seed, strategy)
+    session = _Session(learner, task, strategy, seed, start, judge, listeners, place)
+    if resume and place is not None:
+        training = checkpoint.load(place, session.identity)
+    else:
+        if place is not None and (place / checkpoint.NAME).exists():
+            raise LimnerError(f"{place} holds a run that was stopped; go on with resume=True, or choose another place")
+        training = session.begin()
+        session.save(training)  # a place that cannot be written to shows before the work, not after it
     session.tell("on_start", strategy.steps, strategy.seconds, training.step)
-    state = "failed"
+    ended = "failed"
     try:
         with StopOnInterrupt() as interrupt:
-            state = session.train(training, interrupt, _saver(place, identity))
-        if state != "stopped":
+            state = session.train(training, interrupt)
+        if state == "stopped":
+            session.save(training)
+        else:
             session.evaluate(training)
-        if place is not None:
-            if state == "stopped":
-                checkpoint.save(training, identity, place)
-            else:
-                checkpoint.remove(place)
+            session.forget()
+        run = session.run(training, state)
+        ended = state
     finally:
-        session.tell("on_end", state)
-    return session.run(training, state)
-
-
-def _saver(place: Path | None, identity: dict[str, Any]) -> Callable[[Training], None]:
-    """Saves a checkpoint when the last one is old enough."""
-    last = time.monotonic()
-
-    def save(training: Training) -> None:
-        nonlocal last
-        if place is not None and time.monotonic() - last > _CHECKPOINT_SECONDS:
-            checkpoint.save(training, identity, place)
-            last = time.monotonic()
-
-    return save
+        session.tell("on_end", ended)
+    return run
 
 
 @dataclass
@@ -109,6 +106,18 @@ class _Session:
     start: Params
     judge: Judge | None
     listeners: Sequence[Listener]
+    place: Path | None
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint must have been written by to be gone on with here."""
+        return {
+            "learner": describe(self.learner),
+            "task": self.task.sha256,
+            "strategy": self.strategy.to_json(),
+            "seed": self.seed,
+            "start": digest(self.start),
+        }
 
     def begin(self) -> Training:
         states = init_states(self.learner, create(self.strategy), self.start, self.strategy.frozen)
@@ -116,12 +125,23 @@ class _Session:
         nothing = torch.empty(0, dtype=torch.int64)
         return Training(dict(self.start), states, average, generator(self.seed, "fit"), nothing)
 
-    def train(self, training: Training, interrupt: StopOnInterrupt, save: Callable[[Training], None]) -> str:
+    def train(self, training: Training, interrupt: StopOnInterrupt) -> str:
+        """Steps until the budget is spent, and a last look at what the last of them led to; how it ended."""
+        while True:
+            state = self._steps(training, interrupt)
+            if state == "failed" or self._is_sound(training):
+                return state
+            if not self._roll_back(training):
+                return "failed"
+            if state == "stopped":
+                return state
+
+    def _steps(self, training: Training, interrupt: StopOnInterrupt) -> str:
         """Steps until the budget is spent; how it ended. ``training`` is the state all along."""
         strategy, optimiser = self.strategy, create(self.strategy)
         log_every = max(1, strategy.steps // _LOGGED_POINTS)
         begun = time.perf_counter() - training.seconds
-        sound = replace(training)
+        saved = time.monotonic()
         while training.step < strategy.steps and not (strategy.seconds and training.seconds >= strategy.seconds):
             batch = self._batch(training)
             draws = self.learner.draw(batch, training.random)
@@ -142,15 +162,15 @@ class _Session:
             )
             losses = {player: float(loss.value) for player, loss in result.losses.items()}
             if not _finite(losses, result):
-                if not self._roll_back(training, sound):
+                if not self._roll_back(training):
                     return "failed"
                 continue
+            if training.step % _SNAPSHOT_STEPS == 0:  # losses and gradients have just shown that these are sound
+                training.sound = Sound(training.step, training.params, training.states, training.average)
             training.params, training.states = result.params, result.states
             training.step += 1
             if strategy.ema:
                 self._average(training)
-            if training.step % _SNAPSHOT_STEPS == 0:
-                sound = replace(training)
             training.seconds = time.perf_counter() - begun
             if training.step % log_every == 0:
                 self._log(training, losses, result, rate)
@@ -158,37 +178,52 @@ class _Session:
             due = strategy.evaluate_every and training.step % strategy.evaluate_every == 0
             if due and training.step < strategy.steps:
                 self.evaluate(training)
-            save(training)
+            if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                self.save(training)
+                saved = time.monotonic()
             if interrupt.asked:
                 return "stopped"
         return "finished"
 
     def evaluate(self, training: Training) -> None:
-        """Look at the query set: the learner's own loss there, and the judge's scores."""
-        if self.task.query is None:
-            return
+        """Look at the query set: the learner's own loss there, and the judge's scores. Draw a grid of samples."""
         params = training.average or training.params
-        values: dict[str, float] = {}
-        query = self.task.query
-        few = batch_of(query.select(torch.arange(min(len(query), _QUERY_IMAGES))))
-        draws = self.learner.draw(few, generator(self.seed, "query"))
-        with torch.no_grad():
-            for player in self.learner.players:
-                values[f"{player} query loss"] = float(self.learner.loss(player, params, few, draws).value)
-        score = values[f"{self.learner.players[0]} query loss"]
-        if self.judge is not None:
-            values |= self.judge(params)
-            score = values.get("kernel_distance", score)
-        if score < training.best_score:
-            training.best_score, training.best = score, params
-        training.curve.append(CurvePoint(training.step, training.seconds, values))
-        self.tell("on_evaluate", training.step, values, params)
+        if self.task.query is not None:
+            losses = self._losses(params, self._few(self.task.query), "query")
+            values = {f"{player} query loss": value for player, value in losses.items()}
+            if not all(map(math.isfinite, values.values())):
+                return  # parameters that no judge could score; the next step shows it and goes back
+            score = values[f"{self.learner.players[0]} query loss"]
+            if self.judge is not None:
+                values |= self.judge(params)
+                score = values.get("kernel_distance", score)
+            if score < training.best_score:
+                training.best_score, training.best = score, params
+            training.curve.append(CurvePoint(training.step, training.seconds, values))
+            self.tell("on_evaluate", training.step, values, params)
+        if self.place is not None and self.learner.kind != "classifier":
+            finished = self.learner.finish(params, self._few(self.task.support), generator(self.seed, "finish"))
+            samples = sample_bytes(self.learner, finished, _PICTURED, self.seed)
+            write_atomically(self.place / "samples" / f"step-{training.step:06d}.png", grid_png(samples))
+
+    def save(self, training: Training) -> None:
+        """Keep a checkpoint and the curve so far, where there is a directory."""
+        if self.place is not None:
+            checkpoint.save(training, self.identity, self.place)
+            write_atomically(self.place / "curve.csv", curve_csv(training.curve).encode())
+
+    def forget(self) -> None:
+        """Delete the checkpoint of a run that needs it no more."""
+        if self.place is not None:
+            checkpoint.remove(self.place)
 
     def run(self, training: Training, state: str) -> Run:
         """The run, with what is fitted after training."""
         support = batch_of(self.task.support)
 
         def finish(params: Params) -> Params:
+            if state == "failed" and not all(bool(value.isfinite().all()) for value in params.values()):
+                return params  # a start that was unsound already: nothing can be fitted to it
             return self.learner.finish(params, support, generator(self.seed, "finish"))
 
         return Run(
@@ -208,12 +243,28 @@ class _Session:
                 "support": _described(self.task.support),
                 "query": None if self.task.query is None else _described(self.task.query),
             },
+            id=training.id,
         )
 
     def tell(self, event: str, *details: Any) -> None:
         """Tell all listeners."""
         for listener in self.listeners:
             getattr(listener, event)(*details)
+
+    def _few(self, images: ImageSet, most: int = _IMAGES_LOOKED_AT) -> Batch:
+        return batch_of(images.select(torch.arange(min(len(images), most))))
+
+    def _losses(self, params: Params, few: Batch, label: str) -> dict[str, float]:
+        draws = self.learner.draw(few, generator(self.seed, label))
+        with torch.no_grad():
+            return {
+                player: float(self.learner.loss(player, params, few, draws).value) for player in self.learner.players
+            }
+
+    def _is_sound(self, training: Training) -> bool:
+        """Whether the parameters, which no step has tried yet, give finite losses."""
+        few = self._few(self.task.support, _IMAGES_TRIED)
+        return all(map(math.isfinite, self._losses(training.params, few, "sound").values()))
 
     def _batch(self, training: Training) -> Batch:
         """The next images: passes through the support set in random order; all of it where the batch is larger.
@@ -254,23 +305,22 @@ class _Session:
             for name, value in training.params.items()
         }
 
-    def _roll_back(self, training: Training, sound: Training) -> bool:
+    def _roll_back(self, training: Training) -> bool:
         """Back to the last sound state with half the rate; whether it is worth going on."""
+        sound = training.sound or Sound(0, dict(self.start), self.begin().states, self.begin().average)
         training.rollbacks += 1
         training.slowed /= 2
-        note = (
-            f"step {training.step + 1} gave a loss or gradient that is not finite; went back to step {sound.step} and "
-            f"halved the learning rate"
-        )
         hopeless = training.rollbacks > _MOST_ROLLBACKS
-        if hopeless:
-            note = (
-                f"training failed: losses stayed not finite at step {training.step + 1} though the learning rate was "
-                f"halved {_MOST_ROLLBACKS} times; look for damaged images or begin with a rate below "
-                f"{self.strategy.learning_rate * training.slowed:.2g}"
-            )
-        training.params, training.states, training.average = sound.params, sound.states, sound.average
-        training.step = sound.step
+        note = (
+            f"training failed: losses stayed not finite at step {training.step + 1} though the learning rate was "
+            f"halved {_MOST_ROLLBACKS} times; look for damaged images or begin with a rate below "
+            f"{self.strategy.learning_rate * training.slowed:.2g}"
+            if hopeless
+            else f"step {training.step + 1} gave a loss or gradient that is not finite; went back to step {sound.step} "
+            f"and halved the learning rate"
+        )
+        training.step, training.params, training.states, training.average = sound
+        training.curve = [point for point in training.curve if point.step <= sound.step]
         training.notes.append(note)
         self.tell("on_note", note)
         return not hopeless
@@ -287,34 +337,6 @@ def _finite(losses: dict[str, float], result: StepResult) -> bool:
     return all(map(math.isfinite, losses.values())) and all(
         math.isfinite(float(norm)) for norm in result.norms.values()
     )
-
-
-def _fitting_start(learner: Learner, start: Params | None, seed: int, strategy: Strategy) -> Params:
-    """The parameters to begin from, checked against the learner's own names and shapes."""
-    fresh = learner.init(seed)
-    for name in strategy.frozen:
-        if not any(own.startswith(name) for own in fresh):
-            raise LimnerError(
-                f"no parameter begins with {name!r}, so it cannot be frozen; there are: {', '.join(fresh)}"
-            )
-    if strategy.frozen and not any(owned(fresh, player, strategy.frozen) for player in learner.players):
-        raise LimnerError("the strategy freezes every parameter, so nothing could be learned; freeze fewer")
-    if start is None:
-        return fresh
-    start = {name: value for name, value in start.items() if not name.startswith(FITTED)}
-    for name, value in fresh.items():
-        found = tuple(start[name].shape) if name in start else None
-        if found != tuple(value.shape):
-            told = "lacks it" if found is None else f"has it with shape {found}"
-            raise LimnerError(
-                f"the start does not fit the {learner.kind}: parameter {name} has shape {tuple(value.shape)}, but the "
-                f"start {told}; use a start made for {learner.kind} {learner.options} at {learner.image_shape}"
-            )
-    if extra := sorted(set(start) - set(fresh)):
-        raise LimnerError(
-            f"the start does not fit the {learner.kind}: it also holds {extra[0]}, which is not part of it"
-        )
-    return start
 
 
 def _described(images: ImageSet) -> dict[str, Any]:

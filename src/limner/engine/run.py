@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import platform
 import secrets
 from dataclasses import asdict, dataclass, field
@@ -56,8 +57,7 @@ class Run:
         """``count`` new images, uint8 ``(count, c, h, w)``; the same for the same seed."""
         if count < 1:
             raise LimnerError(f"{count} samples cannot be drawn; ask for at least 1")
-        images = self.learner.predict(self.params, Request("sample", count=count), generator(seed, "samples"))
-        return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        return sample_bytes(self.learner, self.params, count, seed)
 
     def to_json(self) -> dict[str, Any]:
         """All but the parameters and the curve, as plain JSON types."""
@@ -75,12 +75,20 @@ class Run:
             "versions": {"limner": version("limner"), "torch": torch.__version__, "python": platform.python_version()},
         }
 
-    def save(self, directory: str | Path) -> Path:
+    def save(self, directory: str | Path, force: bool = False) -> Path:
         """Write ``model.safetensors``, ``best.safetensors``, ``curve.csv``, ``samples/`` and, last, ``run.json``.
 
-        Each file is written whole or not at all. Raises :class:`LimnerError` where the disk refuses.
+        Each file is written whole or not at all, and without ``run.json`` the directory does not count as a run, so
+        one that was cut short is never taken for whole. The same run may be saved again; another one in that place is
+        replaced only with ``force``. Raises :class:`LimnerError` otherwise, and where the disk refuses.
         """
         place = Path(directory)
+        if not force and (there := _run_in(place)) not in (None, self.id):
+            raise LimnerError(f"{place} holds another run ({there}); choose another directory, or use force=True")
+        if force:
+            for pattern in ("run.json", "best.safetensors", "samples/sample-*.png", "samples/step-*.png"):
+                for former in place.glob(pattern):
+                    former.unlink()
         about = {"run": self.id, "task": self.task_name}
         description = describe(self.learner)
         write_atomically(place / "model.safetensors", encode(self.params, description, "model", about=about))
@@ -103,6 +111,8 @@ class Run:
             model = decode((place / "model.safetensors").read_bytes(), str(place / "model.safetensors"))
             best = place / "best.safetensors"
             task = dict(record["task"])
+            if model.metadata.get("run") != record["id"]:
+                raise LimnerError(f"{place} holds a run.json and a model.safetensors of different runs; train it again")
             return cls(
                 learner=rebuild(record["learner"]),
                 task_name=task.pop("name"),
@@ -127,6 +137,38 @@ class Run:
             ) from problem
         except (OSError, KeyError, TypeError, ValueError) as problem:
             raise LimnerError(f"{place} holds a damaged run ({problem}); train it again") from problem
+
+
+def _run_in(place: Path) -> str | None:
+    """The id of the run in a directory, ``None`` where there is none; a run.json that tells none is ``unreadable``."""
+    try:
+        return str(json.loads((place / "run.json").read_text())["id"])
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, KeyError, TypeError, ValueError):
+        return "unreadable"
+
+
+def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Tensor:
+    """``count`` new images, uint8 ``(count, c, h, w)``; the same for the same seed."""
+    images = learner.predict(params, Request("sample", count=count), generator(seed, "samples"))
+    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def grid_png(images: Tensor) -> bytes:
+    """uint8 images ``(n, c, h, w)`` as one PNG, in rows as near to a square as can be, one light line between them.
+
+    >>> grid_png(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))[1:4]
+    b'PNG'
+    """
+    count, channels, height, width = images.shape
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    sheet = torch.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 200, dtype=torch.uint8)
+    for place, image in enumerate(images):
+        top, left = place // columns * (height + 1), place % columns * (width + 1)
+        sheet[:, top : top + height, left : left + width] = image
+    return png(sheet)
 
 
 def png(image: Tensor) -> bytes:

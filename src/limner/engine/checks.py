@@ -1,0 +1,101 @@
+"""What is looked at before a training begins: whether learner, task, strategy and start fit each other."""
+
+from __future__ import annotations
+
+import hashlib
+
+from limner.config import Strategy
+from limner.engine.augment import CATALOGUE
+from limner.engine.step import owned
+from limner.errors import LimnerError
+from limner.learners import Learner
+from limner.tasks import Task
+from limner.types import FITTED, Params
+
+
+def check(learner: Learner, task: Task, strategy: Strategy) -> None:
+    """Raises :class:`LimnerError` where the task's images or the strategy's names do not fit the learner.
+
+    >>> import torch
+    >>> from limner.learners import create
+    >>> from limner.tasks import ImageSet, Task
+    >>> large = ImageSet(torch.zeros(2, 1, 32, 32, dtype=torch.uint8), name="large")
+    >>> check(create("vae", (1, 16, 16), latents=2, width=4), Task("generate", "large", large, None), Strategy())
+    Traceback (most recent call last):
+    ...
+    limner.errors.LimnerError: the vae works on images of shape (1, 16, 16), but those of large have (1, 32, 32); \
+load them with size=16,colour=grey or make the learner for (1, 32, 32)
+    """
+    for images in (task.support, task.query):
+        if images is not None and images.shape != tuple(learner.image_shape):
+            channels, height, _ = learner.image_shape
+            raise LimnerError(
+                f"the {learner.kind} works on images of shape {tuple(learner.image_shape)}, but those of {images.name} "
+                f"have {images.shape}; load them with size={height},colour={'grey' if channels == 1 else 'rgb'} or "
+                f"make the learner for {images.shape}"
+            )
+    if not len(task.support):
+        raise LimnerError(f"{task.name} has no images to learn from; give at least 1")
+    if strategy.seconds and not strategy.steps:
+        raise LimnerError(
+            f"the strategy allows {strategy.seconds:g} seconds but no steps; give the most steps that may be made"
+        )
+    for player in strategy.player_rates:
+        if player not in learner.players:
+            raise LimnerError(
+                f"the {learner.kind} has no player {player!r} to give a rate of its own; it has: "
+                f"{', '.join(learner.players)}"
+            )
+    for name in strategy.augmentation:
+        if name not in CATALOGUE:
+            raise LimnerError(f"there is no augmentation {name!r}; there are: {', '.join(CATALOGUE)}")
+
+
+def fitting_start(learner: Learner, start: Params | None, seed: int, strategy: Strategy) -> Params:
+    """The parameters to begin from: ``start``, or fresh ones where it is ``None``, without what was fitted.
+
+    They come in the learner's own order and type: sums over all parameters depend on the order in the last bit.
+    Raises :class:`LimnerError` for names or shapes that do not fit, and frozen names that do not exist or leave nothing
+    to learn.
+    """
+    fresh = learner.init(seed)
+    for name in strategy.frozen:
+        if not any(own.startswith(name) for own in fresh):
+            raise LimnerError(
+                f"no parameter begins with {name!r}, so it cannot be frozen; there are: {', '.join(fresh)}"
+            )
+    for player in learner.players:
+        if strategy.frozen and not owned(fresh, player, strategy.frozen):
+            raise LimnerError(
+                f"the strategy freezes every parameter of the {player}, so it could learn nothing; freeze fewer, or "
+                "give it the rate 0 in player_rates"
+            )
+    if start is None:
+        return fresh
+    for name, value in fresh.items():
+        found = tuple(start[name].shape) if name in start else None
+        if found != tuple(value.shape):
+            told = "lacks it" if found is None else f"has it with shape {found}"
+            raise LimnerError(
+                f"the start does not fit the {learner.kind}: parameter {name} has shape {tuple(value.shape)}, but the "
+                f"start {told}; use a start made for {learner.kind} {learner.options} at {learner.image_shape}"
+            )
+    if extra := sorted(name for name in start if name not in fresh and not name.startswith(FITTED)):
+        raise LimnerError(
+            f"the start does not fit the {learner.kind}: it also holds {extra[0]}, which is not part of it"
+        )
+    return {name: start[name].detach().to(value) for name, value in fresh.items()}
+
+
+def digest(params: Params) -> str:
+    """The sha256 of all names and values: whether a resumed run was begun from the same parameters.
+
+    >>> import torch
+    >>> digest({"net.a": torch.ones(2)}) == digest({"net.a": torch.ones(2)}), len(digest({}))
+    (True, 64)
+    """
+    found = hashlib.sha256()
+    for name, value in params.items():
+        found.update(name.encode())
+        found.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
