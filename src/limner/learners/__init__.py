@@ -33,8 +33,23 @@ def create(kind: str, image_shape: tuple[int, int, int], **options: Any) -> Lear
     for name in options:
         if name not in known:
             raise LimnerError(f"the learner {kind} has no option {name!r}; it has: {', '.join(known)}")
+        _check_option(kind, name, options[name], inspect.signature(CATALOGUE[kind]).parameters[name].default)
     made: Learner = CATALOGUE[kind](tuple(image_shape), **options)
     return made
+
+
+def _check_option(kind: str, name: str, value: Any, default: Any) -> None:
+    """Raises :class:`LimnerError` unless ``value`` is of the kind of ``default``: a word, a count, a number."""
+    if isinstance(default, str):
+        right, fits = "a word", isinstance(value, str)
+    elif isinstance(default, int):
+        right = "a whole number from 1"
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+    else:
+        right = "a number from 0"
+        fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+    if not fits:
+        raise LimnerError(f"the {kind}'s option {name} cannot be {value!r}; give {right}, for example {default!r}")
 
 
 def describe(learner: Learner) -> dict[str, Any]:

@@ -46,10 +46,15 @@ def wrote(path: Path) -> bool:
 
 def begin(path: Path, request: dict[str, Any]) -> Path:
     """Make the claimed directory, emptied of what an earlier run of Limner left there, with ``request`` in it."""
-    if path.exists() and wrote(path):
-        shutil.rmtree(path)
-    path.mkdir(parents=True, exist_ok=True)
-    write_json(path / REQUEST, {"limner": version("limner"), **request})
+    try:
+        if path.exists() and wrote(path):
+            shutil.rmtree(path)
+        path.mkdir(parents=True, exist_ok=True)
+        write_json(path / REQUEST, {"limner": version("limner"), **request})
+    except OSError as problem:
+        raise LimnerError(
+            f"{path} cannot be written ({problem.strerror}); choose another place with --out"
+        ) from problem
     return path
 
 

@@ -225,6 +225,7 @@ def carry_out(
 def _begun(order: Order, prepared: Prepared, directory: Path, memory: Memory) -> Order:
     from limner.memory import fingerprint
 
+    directories.begin(directory, order.to_json())  # first: nothing is remembered of a run that has no place
     task = prepared.task
     known = None if order.advice else fingerprint(task)  # the adviser took it already
     sha256 = memory.add_task(task, known, parent=prepared.images)
