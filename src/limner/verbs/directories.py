@@ -53,7 +53,7 @@ def begin(path: Path, request: dict[str, Any]) -> Path:
         write_json(path / REQUEST, {"limner": version("limner"), **request})
     except OSError as problem:
         raise LimnerError(
-            f"{path} cannot be written ({problem.strerror}); choose another place with --out"
+            f"{path} cannot be written ({str(problem.strerror).lower()}); choose another place with --out"
         ) from problem
     return path
 
