@@ -217,7 +217,9 @@ def begun(place: Path, out: str) -> subprocess.Popen[str]:
     ]
     process = subprocess.Popen(command, cwd=place, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not (place / out / "request.json").exists() and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not (place / out / "checkpoint.safetensors").exists() and time.monotonic() < deadline and process.poll() is None
+    ):
         time.sleep(0.05)
     time.sleep(0.5)
     return process
