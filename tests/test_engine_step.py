@@ -110,3 +110,15 @@ def test_gradient_of_one_player_only():
 def test_unknown_optimiser_is_told():
     with pytest.raises(LimnerError, match="sgd, momentum, adam"):
         named("lion")
+
+
+@pytest.mark.parametrize("functional", [False, True])
+def test_a_player_that_is_wholly_frozen_only_watches(functional):
+    learner = create_learner("gan", (1, 16, 16), latents=2, width=4)
+    params, batch, optimiser, frozen = learner.init(0), tiny_batch((1, 16, 16)), named("adam"), ("critic.",)
+    draws = learner.draw(batch, torch.Generator().manual_seed(0))
+    states = init_states(learner, optimiser, params, frozen)
+    result = step(learner, optimiser, params, states, batch, draws, 0.1, frozen=frozen, clip=1.0, functional=functional)
+    assert all(torch.equal(value, result.params[name]) for name, value in owned(params, "critic").items())
+    assert any(not torch.equal(value, result.params[name]) for name, value in owned(params, "generator").items())
+    assert float(result.norms["critic"]) == 0

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError as problem:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(problem, FileExistsError | NotADirectoryError):
+            raise LimnerError(f"{path.parent} cannot be made, a file is in its place; choose another") from problem
         raise LimnerError(
             f"{path.parent} cannot take {len(data):,} more bytes ({problem.strerror}); nothing was changed: "
             "free space or choose another place"

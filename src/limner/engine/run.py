@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -91,36 +92,39 @@ class Run:
                     former.unlink()
         about = {"run": self.id, "task": self.task_name}
         description = describe(self.learner)
-        write_atomically(place / "model.safetensors", encode(self.params, description, "model", about=about))
-        if self.best is not None:
-            write_atomically(place / "best.safetensors", encode(self.best, description, "model", about=about))
+        weights = {"model.safetensors": self.params} | ({} if self.best is None else {"best.safetensors": self.best})
+        files = {name: encode(params, description, "model", about=about) for name, params in weights.items()}
+        for name, data in files.items():
+            write_atomically(place / name, data)
         write_atomically(place / "curve.csv", curve_csv(self.curve).encode())
         if self.state == "finished" and self.learner.kind != "classifier":
             for index, image in enumerate(self.sample(16, self.seed)):
                 write_atomically(place / "samples" / f"sample-{index:02d}.png", png(image))
-        text = json.dumps(self.to_json(), indent=2, ensure_ascii=False) + "\n"
+        record = self.to_json() | {"sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}
+        text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
         write_atomically(place / "run.json", text.encode())
         return place
 
     @classmethod
     def load(cls, directory: str | Path) -> Run:
-        """The run in ``directory``. Raises :class:`LimnerError` where it is missing, damaged or incomplete."""
+        """The run in ``directory``. Raises :class:`LimnerError` where it is missing, damaged or incomplete.
+
+        Weights must be, bit by bit, those that were saved: ``run.json`` holds the sha256 of each file.
+        """
         place = Path(directory)
         try:
             record = json.loads((place / "run.json").read_text())
-            model = decode((place / "model.safetensors").read_bytes(), str(place / "model.safetensors"))
-            best = place / "best.safetensors"
+            told = record["sha256"].items()
+            models = {name: _read_model(place / name, sha256, record["id"]) for name, sha256 in told}
             task = dict(record["task"])
-            if model.metadata.get("run") != record["id"]:
-                raise LimnerError(f"{place} holds a run.json and a model.safetensors of different runs; train it again")
             return cls(
                 learner=rebuild(record["learner"]),
                 task_name=task.pop("name"),
                 source=task.pop("source"),
                 strategy=Strategy.from_json(record["strategy"]),
                 seed=record["seed"],
-                params=model.params,
-                best=decode(best.read_bytes(), str(best)).params if best.exists() else None,
+                params=models["model.safetensors"],
+                best=models.get("best.safetensors"),
                 state=record["state"],
                 curve=read_curve((place / "curve.csv").read_text()),
                 cost=Cost(**record["cost"]),
@@ -135,8 +139,31 @@ class Run:
             raise LimnerError(
                 f"{place} is not a complete run directory: {missing} is missing; give the directory of a finished run"
             ) from problem
-        except (OSError, KeyError, TypeError, ValueError) as problem:
-            raise LimnerError(f"{place} holds a damaged run ({problem}); train it again") from problem
+        except OSError as problem:
+            raise LimnerError(
+                f"{place} cannot be read ({problem.strerror}); make it readable, then try again"
+            ) from problem
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            raise LimnerError(
+                f"{place} is a damaged run: its run.json or curve.csv is not as Limner wrote it; train it again"
+            ) from problem
+
+
+def _read_model(path: Path, sha256: str, run: str) -> Params:
+    """The parameters in a run's file, which must be the very bytes that were saved."""
+    data = path.read_bytes()
+    intact = hashlib.sha256(data).hexdigest() == sha256
+    try:
+        model = decode(data, str(path))
+    except LimnerError:
+        intact, of_another = False, False
+    else:
+        of_another = model.metadata.get("run") != run
+    if of_another:
+        raise LimnerError(f"{path.parent} holds a run.json and a {path.name} of different runs; train it again")
+    if not intact:
+        raise LimnerError(f"{path} is damaged: it is not as it was saved; train it again, or take it from a copy")
+    return model.params
 
 
 def _run_in(place: Path) -> str | None:

@@ -58,8 +58,12 @@ def gradients(
 
     With ``create_graph`` the gradient can itself be differentiated (second-order meta-learning). ``functional`` uses
     ``torch.func``, which ``vmap`` can vectorise; else ``torch.autograd``, which is faster alone. Both give the same.
+    A player that is wholly frozen has no gradient, only a loss.
     """
     own = owned(params, player, frozen)
+    if not own:
+        with torch.no_grad():
+            return {}, learner.loss(player, params, batch, draws)
     if functional:
 
         def value_of(moving: Params) -> tuple[Tensor, Loss]:
@@ -85,7 +89,9 @@ def gradients(
 
 
 def norm_of(found: Params) -> Tensor:
-    """The Euclidean norm of all gradients together, a scalar tensor."""
+    """The Euclidean norm of all gradients together, a scalar tensor; 0 where there are none."""
+    if not found:
+        return torch.zeros(())
     return torch.stack([value.square().sum() for value in found.values()]).sum().sqrt()
 
 
