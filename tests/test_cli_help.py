@@ -62,6 +62,33 @@ def test_version(capsys):
 def test_a_mistyped_command_exits_with_2(typed, capsys):
     assert main(typed) == 2
     told = capsys.readouterr()
-    assert "Traceback" not in told.err
-    assert told.err
+    lines = told.err.splitlines()
+    assert len(lines) == 1
+    assert re.fullmatch(r"limner: .*; see limner.* --help", lines[0])
     assert not told.out
+
+
+@pytest.mark.parametrize("typed", [[], ["memory"]], ids=["limner", "limner memory"])
+def test_a_group_alone_shows_its_help(typed, capsys):
+    assert main(typed) == 2
+    told = capsys.readouterr()
+    assert "Commands:" in told.out
+    assert not told.err
+
+
+@pytest.mark.parametrize("command", [[], *COMMANDS], ids=" ".join)
+def test_help_promises_no_more_than_there_is_and_names_no_types(command):
+    told = CliRunner().invoke(app, [*command, "--help"]).stdout
+    assert not re.search(r"<\w+>|\bmend|[a-z]\.\.\.$", told, re.MULTILINE)
+
+
+def test_the_help_of_data_tells_every_kind_and_every_option():
+    from limner.tasks.spec import KINDS, OPTIONS
+
+    told = CliRunner().invoke(app, ["data", "--help"]).stdout
+    for word in (*KINDS, *(f"{name}=" for name in OPTIONS)):
+        assert word in told
+
+
+def test_start_tells_of_the_shipped_ones():
+    assert "shipped:NAME" in CliRunner().invoke(app, ["adapt", "--help"]).stdout

@@ -86,6 +86,12 @@ def test_every_table_of_the_memory_prints(place, capsys, kind):
     assert capsys.readouterr().out.strip()
 
 
+def test_the_starts_that_come_with_limner_are_listed(place, capsys):
+    shipped = [row["name"] for row in told(capsys, ["memory", "list", "starts"]) if row["origin"] == "shipped"]
+    assert {"shipped:glyphs-gan", "shipped:glyphs-vae"} <= set(shipped)
+    assert "shipped:glyph-net" not in shipped
+
+
 def test_recommend_now_speaks_from_experience(place, capsys):
     advice = told(capsys, ["recommend", DIGITS, "--shots", "10"])
     assert any(one["source"] == "neighbour" or one["expected"] is not None for one in advice)
@@ -140,6 +146,9 @@ def test_data_describes_and_draws(place, capsys):
     record = told(capsys, ["data", DIGITS, "--out", "preview.png"])
     assert record["images"] == sum(record["classes"].values())
     assert record["shape"] == [1, 16, 16]
+    assert record["chosen"] == "3"
+    assert record["notes"] == []
+    assert "write size=32" in told(capsys, ["data", "digits,size=30"])["notes"][-1]
     assert Image.open(place / "preview.png").format == "PNG"
     assert main(["data", DIGITS, "--out", "preview.png"]) == 2
     assert main(["data", DIGITS, "--out", "preview.png", "--force"]) == 0
@@ -179,9 +188,13 @@ def test_a_folder_of_mixed_images(place, capsys):
         folder.mkdir(parents=True, exist_ok=True)
         side = 20 + 3 * index
         Image.fromarray(random.integers(0, 256, (side, side + 5, 3), dtype=np.uint8)).save(folder / f"{index}.jpg")
+    (place / "mine" / "cats" / "broken.png").write_text("no picture")
     words = ["adapt", "generate", "folder:mine,size=16", "--shots", "8", "--budget", "2steps", "--learner", "vae"]
     made = told(capsys, [*words, "--out", "from-folder", "--option", "width=8"])
     assert made["state"] == "finished"
+    assert made["notes"][0] == "1 file is left out: cats/broken.png: it is not an image"
+    assert "cats/broken.png" in (place / "from-folder" / "report.html").read_text()
+    assert "cats/broken.png" in json.loads((place / "from-folder" / "run.json").read_text())["notes"][0]
     assert (place / "from-folder" / "report.html").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import sqlite3
 import struct
 import subprocess
@@ -226,6 +227,8 @@ def test_a_start_of_another_kind(here, capsys):
 def test_a_start_that_is_not_there(here, capsys):
     assert "no-such-start" in refused(capsys, adapt("digits", "--start", "no-such-start"))
     assert "shipped:nothing" in refused(capsys, adapt("digits", "--start", "shipped:nothing"))
+    near = refused(capsys, adapt("digits", "--start", "glyph-vea"))
+    assert near.index("shipped:glyphs-vae") < near.index("shipped:glyphs-gan")
     assert untouched(here)
 
 
@@ -254,7 +257,14 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["adapt", "paint", "digits"], "generate"),
         (["adapt", "generate"], "DATA is missing"),
         (["adapt", "generate", "digits", "--budget", "soon"], "60s"),
-        (["adapt", "generate", "digits", "--learner", "llm"], "llm"),
+        (["adapt", "generate", "digits", "--learner", "llm"], "vae, gan"),
+        (["recommend", "digits", "--learner", "llm"], "vae, gan"),
+        (["adapt", "generate", "digits", "--set", "steps=0"], "a whole number from 1"),
+        (["train", "vae", "digits", "--set", "steps=0"], "a whole number from 1"),
+        (["adapt", "generate", "digits", "--set", "steps=5", "--budget", "60s"], "both say when to end"),
+        (["train", "vae", "digits", "--set", "seconds=5", "--budget", "9steps"], "both say when to end"),
+        (["train", "vae", "digits", "--start", "nonsense"], "the starts are: shipped:glyphs-"),
+        (["train", "vae", "photos,classes=3"], "a number is a name"),
         (["adapt", "generate", "digits", "--set", "pace=1"], "pace"),
         (["adapt", "generate", "digits", "--set", "clip=tight"], "a number"),
         (["adapt", "generate", "digits", "--set", "schedule=linear"], "constant, cosine"),
@@ -265,7 +275,7 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["train", "vae", "digits", "--option", "depth=3"], "depth"),
         (["train", "cnn", "digits"], "vae, gan, classifier"),
         (["train", "vae", "digits", "--rate", "-1"], "learning rate"),
-        (["train", "classifier", "photos,classes=0"], "class"),
+        (["train", "classifier", "photos,classes=coffee"], "class"),
         (["meta-train", "leap", "vae", "--family", "digits"], "reptile"),
         (["meta-train", "maml", "vae", "--family", "digits", "--out", "start.pt"], ".safetensors"),
         (["sample", "nothing"], "nothing"),
@@ -327,3 +337,40 @@ def test_a_killed_or_damaged_run_directory(here, capsys):
     (here / "made" / "model.safetensors").unlink()
     assert "made" in refused(capsys, ["sample", "made"])
     assert "nothing to resume" in refused(capsys, ["train", "--resume", "made"])
+    asked = json.loads((here / "made" / "request.json").read_text())
+    for damage in ({"strategy": None}, {"advice": 3}):
+        (here / "made" / "request.json").write_text(json.dumps(asked | damage))
+        assert "begin a new run" in refused(capsys, ["train", "--resume", "made"])
+    del asked["seed"]
+    (here / "made" / "request.json").write_text(json.dumps(asked))
+    assert "begin a new run" in refused(capsys, ["train", "--resume", "made"])
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        ("EPERM", "allow"),
+        ("ENOENT", "not there"),
+        ("ENOTDIR", "a file"),
+        ("ENAMETOOLONG", "shorter"),
+        ("ELOOP", "link"),
+    ],
+)
+def test_what_the_file_system_refuses_is_told(here, capsys, monkeypatch, number, told):
+    def refuse(spec):
+        raise OSError(getattr(errno, number), "", spec)
+
+    monkeypatch.setattr("limner.verbs.data.load", refuse)
+    sentence = refused(capsys, ["data", "folder:pictures"])
+    assert "pictures" in sentence
+    assert told in sentence
+
+
+def test_a_name_that_is_too_long_and_a_path_through_a_file(here, capsys):
+    (here / "file").write_text("")
+    (here / "circle").symlink_to(here / "circle")
+    for out in ("n" * 300, "file/made", "circle/made"):
+        refused(capsys, ["adapt", "generate", "digits,classes=3", "--shots", "5", "--out", out])
+    refused(capsys, ["data", f"folder:{'n' * 300}"])
+    refused(capsys, ["data", "folder:file/inside"])
+    refused(capsys, ["data", "folder:circle"])

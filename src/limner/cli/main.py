@@ -5,24 +5,19 @@ Every import that costs time stays inside the command that needs it, so that ``l
 
 from __future__ import annotations
 
-import errno
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from limner.cli import memory, options, show
+from limner.cli import help, memory, options, show, trouble
 from limner.errors import LimnerError
 
-app = typer.Typer(
+app = help.App(
     name="limner",
-    help="Learns to make and mend images from a handful of examples, and gets better with every task it has done.",
+    help="Learns to make images from a handful of examples, and gets better with every task it has done.",
     epilog="Begin with: limner demo. Then: limner adapt generate folder:my-images --shots 10",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(memory.app)
 
@@ -36,36 +31,26 @@ def main(arguments: list[str] | None = None) -> int:
     2
     """
     try:
-        app(args=arguments, prog_name="limner")
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None)
-        if code == STOPPED:
-            show.complain("stopped by hand; nothing is left half-written")
-        return code
+        code = int(app(args=arguments, prog_name="limner", standalone_mode=False) or 0)
     except show.Stopped as stopped:
         show.complain(str(stopped))
         return STOPPED
+    except trouble.MISTYPED as mistake:
+        show.complain(trouble.mistyped(mistake))
+        return 2
     except LimnerError as mistake:
         show.complain(str(mistake))
         return 2
-    except OSError as trouble:
-        if trouble.errno == errno.EPIPE:
-            return 1
-        if trouble.errno not in SENTENCES:
+    except OSError as refusal:
+        if (sentence := trouble.refused(refusal)) is None:
             raise
-        show.complain(SENTENCES[trouble.errno].format(where=trouble.filename or "the disk"))
+        show.complain(sentence)
         return 2
-    return 0
-
-
-SENTENCES = {
-    errno.ENOSPC: "there is no space left while writing to {where}; free some, or choose another place with --out",
-    errno.EDQUOT: "your disk quota ended while writing to {where}; free some, or choose another place with --out",
-    errno.EACCES: "no permission for {where}; choose a place that you may write to with --out or --memory",
-    errno.EROFS: "{where} is on a read-only disk; choose a place that you may write to with --out or --memory",
-    errno.EFBIG: "the file system cannot hold so large a file at {where}; choose another place with --out",
-}
-"""What the machine, not Limner, refuses: told as plainly as a user's mistake."""
+    except SystemExit as leaving:  # whoever read the output has gone away
+        return leaving.code if isinstance(leaving.code, int) else 1
+    if code == STOPPED:
+        show.complain("stopped by hand; nothing is left half-written")
+    return code
 
 
 def version(wanted: bool) -> None:
@@ -79,11 +64,13 @@ def version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     show_version: Annotated[
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and leave.")
     ] = False,
 ) -> None:
-    """Learns to make and mend images from a handful of examples, and gets better with every task it has done."""
+    """Learns to make images from a handful of examples, and gets better with every task it has done."""
+    help.instead_of_nothing(context)
 
 
 @app.command(epilog="Example: limner demo --out limner-demo")
@@ -94,7 +81,7 @@ def demo(
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """Ten images of a character never seen before: adapted, from scratch and fine-tuned, side by side on one page."""
+    """Ten images of a character never seen before, learned from in three ways, side by side on one page."""
     from limner.verbs.demo import demo as verb
 
     show.comparison(verb(out=out, budget=budget, seed=seed, force=force, progress=True), json)
@@ -107,9 +94,7 @@ def adapt(
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
     shots: options.Shots = None,
-    start: Annotated[
-        str, typer.Option(metavar="MODEL", help="auto (as advised), scratch, or a model: its sha256, name or run.")
-    ] = "auto",
+    start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
     learner: options.LearnerName = None,
     option: options.LearnerOptions = None,
@@ -121,7 +106,7 @@ def adapt(
     resume: options.Resume = None,
     json: options.Json = False,
 ) -> None:
-    """The whole line: look at the images, ask the adviser, learn, score on images held back, remember, report."""
+    """The whole line: look, ask the adviser, learn, judge on images held back, remember, report."""
     from limner.verbs.adapt import adapt as verb
     from limner.verbs.resume import resume as go_on
 
@@ -156,9 +141,7 @@ def train(
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
     shots: options.Shots = None,
-    start: Annotated[
-        str, typer.Option(metavar="MODEL", help="scratch, or a model: its sha256, name or run.")
-    ] = "scratch",
+    start: Annotated[str, typer.Option(metavar="MODEL", help=f"{options.MODELS}.")] = "scratch",
     budget: options.Budget = None,
     rate: Annotated[float | None, typer.Option(metavar="R", help="The learning rate.")] = None,
     batch: Annotated[int | None, typer.Option(metavar="N", help="Images in a step; 0 for all at once.")] = None,
@@ -171,7 +154,7 @@ def train(
     resume: options.Resume = None,
     json: options.Json = False,
 ) -> None:
-    """Train one learner with a strategy of your own; for all that adapt decides by itself."""
+    """Train one learner with a strategy of your own. What adapt decides by itself is yours to say here."""
     from limner.verbs.resume import resume as go_on
     from limner.verbs.train import train as verb
 
@@ -207,7 +190,7 @@ def meta_train(
     family: Annotated[str, typer.Option(metavar="DATA", help="A data spec with classes: each class is a task.")],
     shots: Annotated[int, typer.Option(metavar="K", help="Images to adapt to in each task.")] = 10,
     queries: Annotated[int, typer.Option(metavar="N", help="Images to judge each adaptation on.")] = 10,
-    start: Annotated[str, typer.Option(metavar="MODEL", help="A start or model to go on from.")] = "scratch",
+    start: Annotated[str, typer.Option(metavar="MODEL", help=f"What to go on from: {options.MODELS}.")] = "scratch",
     budget: options.Budget = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="What to call the start in the memory.")] = "",
     option: options.LearnerOptions = None,
@@ -223,7 +206,7 @@ def meta_train(
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a start of Limner's.")] = False,
     json: options.Json = False,
 ) -> None:
-    """Learn a start from a family of tasks: parameters from which a few steps on a few images go far."""
+    """Learn a start from a family of tasks. From its parameters a few steps on a few images go far."""
     from limner.verbs.meta_train import meta_train as verb
 
     show.start(
@@ -280,7 +263,11 @@ def evaluate(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """Score samples against real images: distances, coverage, diversity, each beside what real images score."""
+    """Score samples against real images, each score beside what real images score against real ones.
+
+    Those floors, like the scores, depend on the images: other DATA than the run was judged on gives other floors than
+    the run's own.
+    """
     from limner.verbs.evaluate import evaluate as verb
 
     show.scores(verb(made, real, count=count, extractor=extractor, memory=memory, seed=seed), json)
@@ -310,7 +297,7 @@ def recommend(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """What the adviser would do with these images, best first, and why; nothing is trained."""
+    """What the adviser would do with these images, best first, and why. Nothing is trained."""
     from limner.verbs.recommend import recommend as verb
 
     show.recommendations(verb(data, shots=shots, budget=budget, learner=learner, memory=memory, seed=seed), json)
@@ -326,7 +313,27 @@ def data(
     force: Annotated[bool, typer.Option("--force", help="Replace --out if it is a PNG.")] = False,
     json: options.Json = False,
 ) -> None:
-    """What a data spec gives: how many images, of which shape, in which classes, and what happened on loading."""
+    """What a data spec gives: how many images, of which shape, in which classes, and what was left out.
+
+    A data spec is KIND[:PATH][,option=value...], or simply the path of a folder, .zip, .npz or IDX file:
+
+    \b
+      glyphs, digits, photos           images that come with Limner; glyphs has script=, characters=
+      folder:PATH, zip:PATH            image files; sub-folders are classes
+      npz:PATH                         a NumPy archive; images=, labels=, groups= name its arrays
+      idx:PATH                         a file in MNIST's format; labels= is the file of labels
+      hf:NAME-or-PATH                  a Hugging Face dataset; split=, images=, labels=
+
+    \b
+      size=32                          the side in pixels; learners take 16 to 64, a multiple of 4
+      colour=grey, colour=rgb          (default: grey where all images are)
+      fit=crop, fit=pad, fit=stretch   how images that are not square become so (default: crop)
+      classes=cat+dog, classes=c*      only these classes, by their names; classes=5 is the class called 5,
+                                       classes=0-4 those called 0 to 4; never places in the list
+      limit=20                         at most so many images of each class
+      per_class=20, seed=1             for glyphs and photos: how many to draw of each class, and which
+      memory_limit=500000000           bytes above which images are mapped from a file on the disk
+    """
     from limner.verbs.data import describe as verb
 
     show.description(verb(spec, out=out, seed=seed, force=force), json)

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from limner.cli import options, show
+from limner.cli import help, options, show
 
 if TYPE_CHECKING:
     from limner.memory import Memory
 
-app = typer.Typer(
-    name="memory", no_args_is_help=True, help="What is remembered: list, show, verify, export, import, forget."
-)
+app = help.App(name="memory", help="What is remembered: list, show, verify, export, import, forget.")
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
@@ -26,16 +24,26 @@ def opened(location: str | None) -> Memory:
     return Memory.open(location)
 
 
+@app.callback()
+def common(context: typer.Context) -> None:
+    """What is remembered: list, show, verify, export, import, forget."""
+    help.instead_of_nothing(context)
+
+
 @app.command("list", epilog="Example: limner memory list models")
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{KINDS}.")] = "runs",
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
-    """A table, newest first."""
+    """A table, newest first. Among the starts are those that come with Limner."""
+    from limner.verbs.starts import listed
+
     with opened(memory) as remembered:
-        rows, where = remembered.list(kind), remembered.location
-    show.rows(rows, json, empty=f"the memory at {where} holds no {kind} yet", title=f"{kind} in {where}")
+        rows = listed(remembered) if kind == "starts" else remembered.list(kind)
+        where = remembered.location
+    title = f"{kind} in {where}, and shipped with Limner" if kind == "starts" else f"{kind} in {where}"
+    show.rows(kind, rows, json, empty=f"the memory at {where} holds no {kind} yet", title=title)
 
 
 @app.command("show", epilog="Example: limner memory show 3f2a90")
@@ -52,7 +60,7 @@ def show_(
 
 @app.command(epilog="Example: limner memory verify")
 def verify(memory: options.MemoryAt = None, json: options.Json = False) -> None:
-    """Check every stored file against its checksum and its entry; exit code 1 if anything is wrong."""
+    """Check every stored file against its checksum and its entry. Exit code 1 if anything is wrong."""
     with opened(memory) as remembered:
         problems, where = remembered.verify(), remembered.location
     show.lines({"memory": where, "problems": problems}, problems or [f"the memory at {where} is whole"], json)
@@ -81,7 +89,7 @@ def import_(
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
-    """Take in an exported memory; what is there already stays as it is."""
+    """Take in an exported memory. What is there already stays as it is."""
     with opened(memory) as remembered:
         counts, where = remembered.import_(path), remembered.location
     show.lines({"memory": where, "imported": counts}, [f"new in {where}: {show.counted(counts)}"], json)

@@ -8,13 +8,18 @@ from typing import Annotated
 import typer
 
 KINDS = "glyphs, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, then ,option=value as needed"
+MODELS = "scratch, shipped:NAME, or a model: its sha256, name or run (limner memory list starts shows the starts)"
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {KINDS}.")]
 Shots = Annotated[
-    int | None, typer.Option(metavar="K", help="Images to learn from; the rest are held back to judge on.")
+    int | None,
+    typer.Option(metavar="K", help="Images to learn from; the others, best 10 or more, are held back to judge on."),
 ]
 Queries = Annotated[int | None, typer.Option(metavar="N", help="Images to judge on (default: all that are left).")]
-Budget = Annotated[str | None, typer.Option(metavar="60s", help="When to end: 60s, 2m, 1h, 500steps, or 2m,500steps.")]
+Budget = Annotated[
+    str | None,
+    typer.Option(metavar="60s", help="When to end: 60s, 2m, 1h, 500steps, or 2m,500steps (whichever is first)."),
+]
 LearnerName = Annotated[str | None, typer.Option(metavar="NAME", help="The learner: vae or gan (default: as advised).")]
 LearnerOptions = Annotated[
     list[str] | None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "runs": ("id", "name", "state", "learner", "task_name", "steps", "seconds", "scores", "created"),
     "models": ("sha256", "name", "learner", "bytes", "runs", "created"),
-    "starts": ("sha256", "name", "learner", "bytes", "created"),
+    "starts": ("sha256", "name", "origin", "learner", "bytes", "created"),
     "tasks": ("sha256", "name", "goal", "shots", "queries", "runs", "created"),
     "images": ("sha256", "name", "images", "image_shape", "classes", "licence"),
     "recommendations": ("id", "rank", "learner", "source", "expected", "reason"),
@@ -127,7 +127,7 @@ def short(name: str, value: Any) -> str:
         return f"{value['kind']} {'×'.join(str(side) for side in value['image_shape'])}"
     if name in ("sha256", "id"):
         return str(value)[:12]
-    if name == "created":
+    if name == "created" and value is not None:
         return str(value)[:16].replace("T", " ")
     if isinstance(value, float):
         return number(value)
@@ -157,14 +157,14 @@ def counted(counts: Mapping[str, Any]) -> str:
     )
 
 
-def rows(found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
-    """Rows of the memory."""
+def rows(kind: str, found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
+    """Rows of the memory, of one kind."""
     if json:
         document(found)
     elif not found:
         typer.echo(empty)
     else:
-        columns = next(names for names in COLUMNS.values() if set(names) <= set(found[0]))
+        columns = COLUMNS[kind]
         table(title, columns, [[short(name, row[name]) for name in columns] for row in found])
 
 
@@ -312,7 +312,8 @@ def description(found: Description, json: bool) -> None:
     typer.echo(f"licence   {told['licence']}")
     if told["classes"]:
         sizes = sorted(told["classes"].values())
-        typer.echo(f"classes   {len(sizes):,}, of {sizes[0]} to {sizes[-1]} images")
+        chosen = "" if told["chosen"] is None else f", chosen by classes={told['chosen']}"
+        typer.echo(f"classes   {len(sizes):,}, of {sizes[0]} to {sizes[-1]} images{chosen}")
         table("", ["class", "images"], [[name, str(count)] for name, count in list(told["classes"].items())[:20]])
         if len(sizes) > 20:
             typer.echo(f"  … and {len(sizes) - 20:,} more (all of them with --json)")

@@ -20,13 +20,22 @@ class Unusable(Exception):
 
 
 def default_size(sizes: set[tuple[int, int]]) -> int:
-    """The side to bring images to: their own where all are squares of one side from 16 to 64, or else 32.
+    """The side to bring images to: their own where all are squares of one side that learners take, or else 32.
 
-    >>> default_size({(28, 28)}), default_size({(28, 28), (30, 28)})
-    (28, 32)
+    >>> default_size({(28, 28)}), default_size({(28, 28), (30, 28)}), default_size({(30, 30)})
+    (28, 32, 32)
     """
     width, height = next(iter(sizes), (0, 0))
-    return width if len(sizes) == 1 and width == height and 16 <= width <= 64 else 32
+    return width if len(sizes) == 1 and width == height and fitting(width) == width else 32
+
+
+def fitting(side: int) -> int:
+    """The side nearest to ``side`` that every learner takes: from 16 to 64, a multiple of 4.
+
+    >>> fitting(8), fitting(28), fitting(50), fitting(300)
+    (16, 28, 52, 64)
+    """
+    return min(max(4 * ((side + 2) // 4), 16), 64)
 
 
 def is_grey(pixels: Array) -> bool:

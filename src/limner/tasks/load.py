@@ -28,10 +28,10 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
     ``spec`` is ``KIND[:PATH][,option=value]…``, or the path of a folder, zip archive, npz archive or IDX file. See
     :func:`kinds` for the kinds. Options of all kinds:
 
-    - ``size``: the side in pixels (default: the images' own where all are squares of one side from 16 to 64, else 32)
+    - ``size``: the side in pixels (default: the images' own where all are squares of one side fit to learn, else 32)
     - ``colour``: ``grey`` or ``rgb`` (default: grey where all images are)
     - ``fit``: ``crop`` (default), ``pad`` or ``stretch``
-    - ``classes``: names, patterns or indices, as in ``a+b+c`` or ``0-9``
+    - ``classes``: names, patterns with ``*`` or ranges of numbers, as in ``a+b+c`` or ``0-9`` (a number is a name)
     - ``limit``: the first so many images of each class
     - ``memory_limit``: bytes above which the images are mapped from a file in the cache
       (default: ``LIMNER_MEMORY_LIMIT``, or a quarter of the memory)

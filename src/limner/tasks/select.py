@@ -14,11 +14,12 @@ from limner.tasks.spec import nearest
 
 
 def choose_classes(text: str, names: Sequence[str], where: str) -> list[int]:
-    """Indices of the classes that ``text`` names: names, patterns with ``*``, indices or ranges, joined by ``+``.
+    """Indices of the classes that ``text`` names: names, patterns with ``*``, or ranges of numbers, joined by ``+``.
 
-    A name goes before an index. Raises :class:`LimnerError` for what is no class.
+    A number is the name of a class, never a place in the list; ``3-5`` is every class that is called 3, 4 or 5.
+    Raises :class:`LimnerError`, which tells what the classes are called, for what is no class.
 
-    >>> choose_classes("cat+0-1", ["ant", "bee", "cat"], "pets")
+    >>> choose_classes("cat+0-1", ["0", "1", "cat"], "pets")
     [2, 0, 1]
     """
     if not names:
@@ -26,17 +27,19 @@ def choose_classes(text: str, names: Sequence[str], where: str) -> list[int]:
     places = {name: index for index, name in enumerate(names)}
     chosen: list[int] = []
     for word in [text] if text in places else text.split("+"):
-        span = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        span = re.fullmatch(r"(\d+)-(\d+)", word)
         if word in places:
             found = [places[word]]
-        elif span and int(span[1]) <= int(span[2] or span[1]) < len(names):
-            found = list(range(int(span[1]), int(span[2] or span[1]) + 1))
+        elif span:
+            numbers = {int(name): index for name, index in places.items() if name.isdecimal()}
+            found = [numbers[number] for number in sorted(numbers) if int(span[1]) <= number <= int(span[2])]
         else:
             found = [places[name] for name in fnmatch.filter(names, word)]
         if not found:
-            raise LimnerError(
-                f"{where} has no class {word!r}{nearest(word, names)}; give names or indices from 0 to {len(names) - 1}"
-            )
+            called = ", ".join(names[:6]) + (f" and {len(names) - 6:,} more" if len(names) > 6 else "")
+            place = word.isdecimal() and int(word) < len(names)
+            hint = " (a number is a name, not a place)" if place else nearest(word, names)
+            raise LimnerError(f"{where} has no class {word!r}{hint}; its {len(names):,} classes are called: {called}")
         chosen += [index for index in found if index not in chosen]
     return chosen
 

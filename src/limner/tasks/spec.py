@@ -50,7 +50,7 @@ OPTIONS: dict[str, Option] = {
     "size": Option(_whole(8, 1024), "the side in pixels, from 8 to 1024"),
     "colour": Option(_one_of("grey", "rgb"), "grey or rgb"),
     "fit": Option(_one_of("crop", "pad", "stretch"), "crop, pad or stretch"),
-    "classes": Option(str, "names or indices, as in a+b+c or 0-9"),
+    "classes": Option(str, "names of classes, as in a+b+c, cat* or 0-9"),
     "limit": Option(_whole(1), "the most images of a class, from 1"),
     "memory_limit": Option(_whole(0), "bytes above which images are mapped from a file, from 0"),
     "images": Option(str, "the name of the array or column of images"),

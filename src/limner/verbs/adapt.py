@@ -5,12 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.verbs import budget as budgets
 from limner.verbs import directories
-from limner.verbs.fields import typed
-from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
+from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare, with_budget
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -48,7 +45,8 @@ def adapt(
     from limner.learners import create, describe, rebuild
     from limner.memory import Adviser, Memory
 
-    limits = budgets.parse(budget)
+    given_fields, limits = asked_strategy(fields, budget)
+    check_learner(learner, goal)
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
@@ -65,7 +63,7 @@ def adapt(
         adviser = Adviser(remembered)
         found = adviser.recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
         advice = choose(found, start, learner)
-        strategy = with_budget(advice.strategy, limits).replace(**typed(fields or {}, Strategy().to_json(), "strategy"))
+        strategy = with_budget(advice.strategy, limits).replace(**given_fields)
         if given is not None:
             strategy = strategy.replace(start=start if start.startswith("shipped:") else given.sha256)
         elif start == "scratch":

@@ -11,6 +11,8 @@ from limner.errors import LimnerError
 from limner.seeds import generator
 from limner.tasks import ImageSet, load
 from limner.tasks import describe as tell
+from limner.tasks.convert import fitting
+from limner.tasks.spec import parse
 
 
 class Description(NamedTuple):
@@ -31,7 +33,13 @@ def describe(spec: str, *, out: str | Path | None = None, seed: int = 0, force: 
     """
     path = None if out is None else claim_png(Path(out), force)
     images = load(spec)
-    record = tell(images)
+    side = images.shape[1]
+    record = tell(images) | {"chosen": parse(spec).options.get("classes")}
+    if fitting(side) != side:
+        record["notes"].append(
+            f"no learner takes {side}×{side} pixels (a side from 16 to 64 that is a multiple of 4): "
+            f"write size={fitting(side)}"
+        )
     if path is not None:
         from limner.reports.figures import grid
 

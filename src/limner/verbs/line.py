@@ -14,8 +14,10 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Request, Score, Scores
-from limner.verbs import directories
+from limner.verbs import budget as budgets
+from limner.verbs import directories, starts
 from limner.verbs.budget import Budget
+from limner.verbs.fields import typed
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -70,9 +72,18 @@ class Order:
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Order:
-        """The inverse of :meth:`to_json`; what else is in ``record`` is left aside."""
-        known = {name: record[name] for name in cls.__dataclass_fields__}
-        return cls(**known | {"strategy": Strategy.from_json(record["strategy"]), "advice": tuple(record["advice"])})
+        """The inverse of :meth:`to_json`; what else is in ``record`` is left aside.
+
+        Raises :class:`LimnerError` where ``record`` is damaged.
+        """
+        try:
+            known = {name: record[name] for name in cls.__dataclass_fields__}
+            strategy, advice = Strategy.from_json(record["strategy"]), tuple(record["advice"])
+        except (KeyError, TypeError, AttributeError) as damage:
+            raise LimnerError(
+                f"the {directories.REQUEST} of this run is damaged and no longer tells what was asked; begin a new run"
+            ) from damage
+        return cls(**known | {"strategy": strategy, "advice": advice})
 
 
 def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> Prepared:
@@ -101,7 +112,7 @@ def task_of(run: str) -> Task:
     if not directories.wrote(path):
         raise LimnerError(f"{run} does not tell what it learned from")
     asked = directories.request_of(path)
-    if "shots" not in asked:
+    if not {"spec", "shots", "seed", "goal"} <= set(asked):
         raise LimnerError(f"{run} does not tell what it learned from")
     return prepare(asked["spec"], asked["shots"], asked["seed"], asked["goal"]).task
 
@@ -113,7 +124,11 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
     """
     if reference == "scratch":
         return None
-    model = memory.get_model(reference)
+    try:
+        model = memory.get_model(reference)
+    except LimnerError:
+        starts.refuse_unknown(reference, memory)
+        raise
     shape = tuple(model.learner_description["image_shape"])
     if shape != tuple(image_shape):
         raise LimnerError(
@@ -125,6 +140,33 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
 
 def _size(shape: tuple[int, ...]) -> str:
     return f"{shape[1]}×{shape[2]} {'grey' if shape[0] == 1 else 'colour'} pixels"
+
+
+def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[dict[str, Any], Budget]:
+    """The fields of a strategy that were asked for, with the right types, and the budget.
+
+    Raises :class:`LimnerError` for a field of another type, for no steps at all, and where both say when to end.
+    """
+    limits = budgets.parse(budget)
+    given = typed(fields or {}, Strategy().to_json(), "strategy")
+    for name in ("steps", "seconds"):
+        if name in given and budget is not None:
+            raise LimnerError(
+                f"the budget {budget} and {name}={given[name]} both say when to end; give one of them "
+                "(a time and a number of steps together are --budget 2m,500steps)"
+            )
+    if given.get("steps", 1) < 1:
+        raise LimnerError(f"with steps={given['steps']} nothing would be learned; give a whole number from 1")
+    return given, limits
+
+
+def check_learner(learner: str | None, goal: str) -> None:
+    """Raises :class:`LimnerError`, naming the choices, for a learner that is not known to serve the goal."""
+    from limner.memory.portfolio import entries
+
+    fit = list(dict.fromkeys(entry.learner for entry in entries(goal)))
+    if learner is not None and learner not in fit:
+        raise LimnerError(f"there is no learner {learner!r} to {goal} with; there are: {', '.join(fit)}")
 
 
 def with_budget(strategy: Strategy, budget: Budget) -> Strategy:
@@ -206,6 +248,7 @@ def carry_out(
             resume=resume,
         )
         run.id = order.run
+        run.notes[:0] = [note for note in prepared.images.notes if note not in run.notes]
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256

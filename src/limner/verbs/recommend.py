@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from limner.verbs import budget as budgets
-from limner.verbs.line import prepare, with_budget
+from limner.verbs.line import check_learner, prepare, with_budget
 
 if TYPE_CHECKING:
     from limner.memory import Recommendation
@@ -28,6 +28,7 @@ def recommend(
     from limner.memory import Adviser, Memory
 
     limits = budgets.parse(budget)
+    check_learner(learner, "generate")
     prepared = prepare(spec, shots, seed)
     with Memory.open(memory) as remembered:
         remembered.add_task(prepared.task, parent=prepared.images)

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.verbs import budget as budgets
 from limner.verbs import directories
-from limner.verbs.fields import typed
-from limner.verbs.line import Order, carry_out, find_start, prepare, with_budget
+from limner.verbs.line import Order, asked_strategy, carry_out, find_start, prepare, with_budget
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -39,9 +37,8 @@ def train(
     from limner.learners import create, describe, rebuild
     from limner.memory import Memory
 
-    strategy = with_budget(
-        Strategy(start=start).replace(**typed(fields or {}, Strategy().to_json(), "strategy")), budgets.parse(budget)
-    )
+    given_fields, limits = asked_strategy(fields, budget)
+    strategy = with_budget(Strategy(start=start).replace(**given_fields), limits)
     goal = "classify" if learner == "classifier" else "generate"
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)

@@ -1,0 +1,47 @@
+"""The starts that there are: the memory's own, and those that come with Limner."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+
+if TYPE_CHECKING:
+    from limner.memory import Memory
+
+
+def listed(memory: Memory) -> list[dict[str, Any]]:
+    """A row for each start, the memory's newest first, then the shipped ones; ``origin`` says which it is."""
+    from limner.memory.shipped import shipped_starts
+
+    own = [{"origin": "memory", **row} for row in memory.list("starts")]
+    shipped = [
+        {
+            "origin": "shipped",
+            "sha256": model.sha256,
+            "name": model.metadata["reference"],
+            "learner": model.learner_description,
+            "bytes": sum(value.numel() * value.element_size() for value in model.params.values()),
+            "created": None,
+            "family": model.metadata.get("family"),
+            "plan": model.metadata.get("plan"),
+        }
+        for model in shipped_starts()
+        if model.metadata["role"] == "start"
+    ]
+    return own + shipped
+
+
+def refuse_unknown(reference: str, memory: Memory) -> None:
+    """Raises :class:`LimnerError`, naming the starts that there are, nearest first, where nothing is called so."""
+    things = [(row["id"], row["name"]) for row in memory.list("runs")]
+    things += [(row["sha256"], row["name"]) for row in (*memory.list("models"), *memory.list("starts"))]
+    if any(key.startswith(reference) or name == reference for key, name in things):
+        return
+    names = [str(row["name"] or row["sha256"][:12]) for row in listed(memory)]
+    names.sort(key=lambda name: -difflib.SequenceMatcher(None, reference, name.removeprefix("shipped:")).ratio())
+    raise LimnerError(
+        f"there is no start or model {reference!r}; the starts are: {', '.join(names)}; "
+        "or give a model or run of the memory, or scratch"
+    )
