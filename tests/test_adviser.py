@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -49,13 +50,20 @@ def a_task(images: ImageSet, name: str, query: int = 1000) -> Task:
 
 
 def tried(
-    memory: Memory, task: Task, strategy: Strategy, score: float, learner: dict[str, Any] = VAE, seconds: float = 3.0
+    memory: Memory,
+    task: Task,
+    strategy: Strategy,
+    score: float,
+    learner: dict[str, Any] = VAE,
+    seconds: float = 3.0,
+    steps: int | None = None,
 ) -> str:
+    """A run on the task with a score; ``steps``: how many it took, where it ended before its budget."""
     sha256 = memory.add_task(task, fingerprint(task, extractor=None))
     run = memory.begin_run(sha256, learner, strategy, 0)
     made = SimpleNamespace(
         params={"net.a": torch.full((2,), score)}, best=None, state="finished", notes=[], curve=[],
-        cost=Cost(seconds, strategy.steps, 1), lineage={},
+        cost=Cost(seconds, strategy.steps if steps is None else steps, 1), lineage={},
     )  # fmt: skip
     memory.finish_run(run, made, Scores({"kernel_distance": Score(score)}, "pixels", 64, 8, 8))
     return run
@@ -111,8 +119,10 @@ def test_what_worked_best_on_a_similar_task_comes_first(memory: Memory) -> None:
     found = advice(memory, a_task(discs(2), "discs of Tuesday"))
     assert found[0].strategy == GOOD
     assert found[0].source == "neighbour"
-    assert "discs of Monday" in found[0].reason
-    assert "0.02, better than 2 of 2 others tried there" in found[0].reason
+    assert found[0].reason == (
+        "On discs of Monday, much like these images, it reached a kernel distance of 0.02 (lower is better), better "
+        "than the 2 other ways tried there."
+    )
     assert found[0].expected == pytest.approx(0.02)
     assert {run, past.sha256} <= set(found[0].evidence)
     assert sources(found).count("default") == 1
@@ -135,8 +145,79 @@ def test_a_lone_trial_proves_nothing(memory: Memory) -> None:
     found = advice(memory, a_task(discs(2), "more discs"))
     assert found[0].source == "default"
     lone = next(item for item in found if item.strategy == GOOD)
-    assert "alone there" in lone.reason
+    assert lone.reason.endswith(", but nothing else was tried there to compare it with.")
     assert lone.expected == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(("steps", "is_told"), [(149, False), (150, True), (300, True), (600, True), (601, False)])
+def test_only_runs_about_as_long_tell_what_to_expect(memory: Memory, steps: int, is_told: bool) -> None:
+    past = a_task(discs(1), "past discs")
+    tried(memory, past, GOOD, 0.02, steps=steps)
+    tried(memory, past, POOR, 0.3)
+    found = next(item for item in advice(memory, a_task(discs(2), "now")) if item.strategy == GOOD)
+    if is_told:
+        assert found.expected == pytest.approx(0.02)
+        assert "better than the one other way tried there" in found.reason
+    else:
+        assert found.expected is None
+        assert found.reason == (
+            "On past discs, much like these images, it reached a kernel distance of 0.02 in "
+            f"{steps} steps, which does not tell what to expect of 300 here."
+        )
+        assert found.rank > 1  # nor does it count for or against
+
+
+def test_a_budget_in_steps_or_seconds_decides_which_runs_tell(memory: Memory) -> None:
+    past, now = a_task(discs(1), "past"), a_task(discs(2), "now")
+    tried(memory, past, GOOD.replace(steps=40), 0.9, seconds=4.0)  # a tenth of a second each
+    tried(memory, past, GOOD.replace(steps=4000), 0.1, seconds=400.0)
+
+    def expected(**budget: Any) -> float | None:
+        return next(item for item in advice(memory, now, **budget) if item.strategy.learning_rate == 0.003).expected
+
+    assert expected(budget_steps=50) == pytest.approx(0.9)
+    assert expected(budget_steps=3000) == pytest.approx(0.1)
+    assert expected(budget_steps=400) is None
+    assert expected(budget_seconds=5.0) == pytest.approx(0.9)
+    assert expected(budget_seconds=300.0) == pytest.approx(0.1)
+    assert expected(budget_seconds=40.0) is None
+    assert expected(budget_steps=4000, budget_seconds=5.0) == pytest.approx(0.9)
+    assert expected() == pytest.approx(0.1)  # a short trial is no reason for a short run
+
+
+def test_a_short_try_does_not_lose_to_a_long_one(memory: Memory) -> None:
+    past = a_task(discs(1), "past")
+    tried(memory, past, GOOD.replace(steps=5), 2.0)
+    tried(memory, past, POOR.replace(steps=5000), 0.1)
+    found = advice(memory, a_task(discs(2), "now"), budget_steps=5000)
+    long, short = (next(item for item in found if item.strategy.learning_rate == s.learning_rate) for s in (POOR, GOOD))
+    assert (long.expected, short.expected) == (pytest.approx(0.1), None)
+    assert "nothing else was tried there" in long.reason
+    assert "in 5 steps, which does not tell what to expect of 5,000 here" in short.reason
+
+
+def test_without_a_known_pace_a_time_limit_expects_nothing(memory: Memory, tmp_path: Path) -> None:
+    tried(memory, a_task(discs(1), "past"), GOOD, 0.02)
+    memory.export(tmp_path / "all.zip")
+    with Memory.open(tmp_path / "other") as other:  # where nothing ran, nobody knows how many steps fit
+        other.import_(tmp_path / "all.zip")
+        found = next(item for item in advice(other, a_task(discs(2), "now"), budget_seconds=9.0) if item.evidence)
+        assert found.expected is None
+        assert found.reason.endswith("in 300 steps, which does not tell what to expect of a time limit here.")
+        assert next(item for item in advice(other, a_task(discs(2), "now")) if item.evidence).expected == 0.02
+
+
+def test_every_reason_is_one_plain_sentence(memory: Memory, nothing_shipped: Path) -> None:
+    memory.put_model({"net.a": torch.ones(2)}, VAE, role="start", name="all discs", family={"spec": "discs"})
+    for seed in range(3):
+        for strategy, score in ((GOOD, 0.1), (POOR, 0.4), (Strategy(learning_rate=0.1, steps=300), 0.2)):
+            tried(memory, a_task(discs(seed), f"discs {seed}"), strategy, score + 0.01 * seed)
+    found = advice(memory, a_task(discs(9), "now"), budget_seconds=1.0) + advice(memory, a_task(discs(9), "now"))
+    for item in found:
+        assert re.fullmatch(r"[A-Z][^\n]*[^.]\.", item.reason)
+        assert not re.search(r"\. [A-Z]|;.*;.*;|similarity|alone", item.reason)
+    best = next(item for item in found if item.strategy == GOOD)
+    assert best.reason.endswith("tried there; it was tried on 2 other sets of images like these as well.")
 
 
 def test_the_nearer_task_weighs_more(memory: Memory) -> None:
@@ -169,7 +250,9 @@ def test_scores_on_different_features_are_not_compared(memory: Memory) -> None:
 
     with memory.database.writing() as session:
         session.execute(text("UPDATE evaluations SET extractor = 'glyph-net' WHERE owner = :run"), {"run": run})
-    assert all("alone there" in item.reason for item in advice(memory, past) if item.source == "neighbour")
+    tried_there = [item.reason for item in advice(memory, past) if item.source == "neighbour"]
+    assert len(tried_there) == 2
+    assert all("nothing else was tried there to compare it with" in reason for reason in tried_there)
 
 
 def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing_shipped: Path) -> None:
@@ -192,10 +275,23 @@ def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing
     ]  # fmt: skip
     assert sources(found) == ["default", *["portfolio"] * 3]
     assert found[0].reason.startswith(
-        "The default: the start all discs was meta-learned for 16×16 grey images on the same"
+        "The default: the start all discs was learned from many small tasks on 16×16 grey images from the same source"
     )
     assert found[0].evidence == (fitting,)
     assert memory.get_model("shipped:small").learner_description["kind"] == "gan"
+
+
+def test_only_starts_among_the_shipped_files_are_advised(memory: Memory, nothing_shipped: Path) -> None:
+    params = {"net.a": torch.ones(2)}
+    for role in ("start", "model", "features"):
+        (nothing_shipped / f"{role}.safetensors").write_bytes(encode(params, VAE, role))
+    assert [model.metadata["reference"] for model in shipped.shipped_starts()] == ["shipped:start"]
+    past = a_task(discs(1), "past")
+    for role in ("start", "model", "features"):  # each was tried by hand, and did best of all
+        tried(memory, past, GOOD.replace(start=f"shipped:{role}"), 0.01)
+    tried(memory, past, POOR, 0.5)
+    starts = {item.strategy.start for item in advice(memory, a_task(discs(2), "now"))}
+    assert starts == {"shipped:start", "scratch"}
 
 
 def test_a_start_named_otherwise_is_the_same_start(memory: Memory) -> None:
@@ -227,11 +323,11 @@ def test_the_budget_cuts_by_the_pace_that_was_measured(memory: Memory) -> None:
     tried(memory, a_task(discs(1), "past"), GOOD, 0.1, seconds=30.0)  # 300 steps: a tenth of a second each
     known = advice(memory, task, budget_seconds=10.0)
     assert (known[0].strategy.seconds, known[0].strategy.steps) == (10.0, 100)
-    assert "cut to 100 steps, for a step took 0.1 s here" in known[0].reason
+    assert "shortened to 100 steps to fit into 10 s, as a step took 0.1 s here" in known[0].reason
     assert next(item for item in known if item.learner == "gan").strategy.steps == 2000  # nothing known of its pace
     roomy = advice(memory, task, budget_seconds=1e6)[0]
     assert roomy.strategy.steps == 1000
-    assert "cut" not in roomy.reason
+    assert "shortened" not in roomy.reason
 
 
 def test_every_recommendation_is_kept_with_what_came_of_it(memory: Memory) -> None:
@@ -244,7 +340,7 @@ def test_every_recommendation_is_kept_with_what_came_of_it(memory: Memory) -> No
     assert shown["reason"] == found[0].reason
     assert shown["strategy"] == found[0].strategy.to_json()
     assert (shown["outcome_run"], shown["outcome"]["kernel_distance"]["value"]) == (run, 0.07)
-    with pytest.raises(LimnerError, match="has no recommendation 'zz'"):
+    with pytest.raises(LimnerError, match="holds no recommendation called 'zz'"):
         Adviser(memory).observe("zz", run)
     memory.forget(task.sha256)
     assert memory.list("recommendations") == []

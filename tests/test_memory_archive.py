@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import resource
 import shutil
 import sqlite3
-import subprocess
-import sys
-import time
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +20,8 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.database import upgrade
+from limner.memory.lookup import plural
 from limner.memory.schema import REVISION, TABLES, Table
-from limner.model_file import decode, encode
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import Cost, CurvePoint, Score, Scores
@@ -61,9 +55,7 @@ def memory(tmp_path: Path) -> Any:
 
 def counts(memory: Memory) -> dict[str, int]:
     with memory.database.reading() as session:
-        found = {
-            t.__tablename__: session.execute(text(f"SELECT count(*) FROM {t.__tablename__}")).scalar() for t in TABLES
-        }
+        found = {plural(t): session.execute(text(f"SELECT count(*) FROM {t.__tablename__}")).scalar() for t in TABLES}
     return {name: count for name, count in found.items() if count}
 
 
@@ -120,85 +112,6 @@ def test_what_is_not_a_memory_is_refused(tmp_path: Path) -> None:
         Memory.open(tmp_path / "file" / "below")
 
 
-# damage
-
-
-def test_verify_tells_of_every_damage(memory: Memory) -> None:
-    models = [tell(memory, f"dots {seed}", seed)[1] for seed in range(3)]
-    assert memory.verify() == []
-    damaged, missing = memory.artifacts.path(models[0]), memory.artifacts.path(models[1])
-    data = bytearray(damaged.read_bytes())
-    data[-1] ^= 1
-    damaged.write_bytes(data)
-    missing.unlink()
-    orphan = memory.artifacts.put(b"nobody's")
-    assert len(memory.verify()) == 2  # the orphan is young: another process may be about to tell of it
-    for path in (memory.artifacts.path(orphan), memory.artifacts.path(orphan).with_name(".writing-x")):
-        path.touch()
-        os.utime(path, (time.time() - 3600, time.time() - 3600))
-    problems = "\n".join(memory.verify())
-    assert len(problems.splitlines()) == 4
-    assert f"model {models[0][:12]} is damaged" in problems
-    assert f"model {models[1][:12]} is missing" in problems
-    assert f"{orphan}.safetensors belongs to no model" in problems
-    assert "left by an interrupted write" in problems
-    with pytest.raises(LimnerError, match="is damaged: its content has changed"):
-        memory.get_model(models[0])
-    with pytest.raises(LimnerError, match="is missing"):
-        memory.get_model(models[1])
-    tell(memory, "dots again", 7, value=0.0)  # the same model made anew heals the file
-    assert torch.equal(memory.get_model(models[0]).params["net.a"], torch.zeros(4))
-
-
-def test_bytes_that_are_no_model_are_refused() -> None:
-    from safetensors.torch import save
-
-    whole = encode({"a": torch.ones(2)}, VAE, "model")
-    assert decode(whole).learner_description == VAE
-    for wrong in (b"", b"text", whole[:-3], save({"a": torch.ones(1)}), save({"a": torch.ones(1)}, {"limner": "[]"})):
-        with pytest.raises(LimnerError, match="is not a model of Limner"):
-            decode(wrong)
-
-
-def test_a_full_disk_loses_nothing(memory: Memory, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, _ = tell(memory, "dots", 0)
-    before = counts(memory), memory.artifacts.all()
-
-    def full(_descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fsync", full)
-        with pytest.raises(LimnerError, match=r"No space left on device.*nothing was changed"):
-            memory.put_model({"net.b": torch.ones(3)}, VAE)
-    assert (counts(memory), memory.artifacts.all()) == before
-    assert not list(memory.artifacts.folder.glob("*/.writing-*"))
-    with memory.database.reading() as session:
-        pages = session.execute(text("PRAGMA page_count")).scalar()
-    with memory.database.reading() as session:
-        session.execute(text(f"PRAGMA max_page_count = {pages}"))  # SQLite now answers as on a full disk
-    with pytest.raises(LimnerError, match="disk is full; free space"):
-        memory.fail_run(run, "x" * 100_000)
-    assert memory.show(run)["reason"] == ""
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="file size limits are POSIX")
-def test_a_disk_that_refuses_is_told_in_a_sentence(tmp_path: Path) -> None:
-    code = (
-        "import sys, torch\nfrom limner.memory import Memory\nfrom limner.errors import LimnerError\n"
-        "import resource\nmemory = Memory.open(sys.argv[1])\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))\n"
-        "learner = {'kind': 'vae', 'image_shape': [1, 1, 1], 'options': {}}\n"
-        "try:\n    memory.put_model({'net.a': torch.ones(100_000)}, learner)\n"
-        "except LimnerError as told:\n    print(told)\n"
-        "print(memory.list('models'), memory.verify())\n"
-    )
-    told = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
-    assert "cannot take 400," in told.stdout
-    assert told.stdout.endswith("[] []\n")
-    assert resource.getrlimit(resource.RLIMIT_FSIZE)[1] == resource.RLIM_INFINITY  # the limit was the child's alone
-
-
 # export and import
 
 
@@ -250,13 +163,13 @@ def test_a_part_is_exported_with_what_it_rests_on(memory: Memory, tmp_path: Path
     run, _ = tell(memory, "dots", 1, start="first start")
     tell(memory, "lines", 2)
     told = memory.export(tmp_path / "part.zip", run)
-    assert told == {"image_sets": 2, "tasks": 1, "learners": 1, "strategies": 1, "models": 2, "runs": 1, "curves": 1,
+    assert told == {"data_sets": 2, "tasks": 1, "learners": 1, "strategies": 1, "models": 2, "runs": 1, "curves": 1,
                     "evaluations": 1}  # fmt: skip
     with Memory.open(tmp_path / "other") as other:
         other.import_(tmp_path / "part.zip")
         assert other.verify() == []
         assert other.show(run)["scores"] == memory.show(run)["scores"]
-    with pytest.raises(LimnerError, match="has no thing 'squares'"):
+    with pytest.raises(LimnerError, match=r"holds no .* called 'squares'"):
         memory.export(tmp_path / "none.zip", "squares")
     assert not (tmp_path / "none.zip").exists()
 
@@ -349,7 +262,7 @@ def test_forgetting_an_image_set_removes_all_that_came_of_it(memory: Memory) -> 
     assert {row["name"] for row in memory.list("images")} == {"lines", "squares"}  # lines are no dots
     assert counts(memory)["strategies"] == counts(memory)["curves"] == counts(memory)["evaluations"] == 1
     assert memory.verify() == []
-    with pytest.raises(LimnerError, match="has no"):
+    with pytest.raises(LimnerError, match="holds no model or run called"):
         memory.get_model(model)
     stored = b"".join(path.read_bytes() for path in Path(memory.location).parent.glob("memory.db*"))
     assert run.encode() not in stored  # not even in the pages that SQLite keeps for later use
@@ -380,7 +293,7 @@ def test_forgetting_images_reaches_starts_learned_from_them(memory: Memory, tmp_
     start = memory.put_model({"net.s": torch.ones(2)}, VAE, role="start", family={"sha256": whole.sha256})
     removed = memory.forget(whole.sha256[:10])
     assert removed["models"] == [f"model {start[:12]}"]
-    assert len(removed["image_sets"]) == 2
+    assert len(removed["data_sets"]) == 2
     assert len(removed["tasks"]) == 1
     assert counts(memory) == {}
     shutil.rmtree(memory.artifacts.folder)

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -132,19 +134,22 @@ def test_the_same_model_is_the_same_file(memory: Memory) -> None:
 def test_references(memory: Memory) -> None:
     task = memory.add_task(a_task())
     runs = [memory.begin_run(task, VAE, Strategy(), seed, "same") for seed in range(2)]
-    with pytest.raises(LimnerError, match=f"'same' means 2 things.*{runs[0]}"):
+    with pytest.raises(LimnerError, match=f"'same' could be any of 2 in the memory: .*{runs[0]}"):
         memory.show("same")
-    with pytest.raises(LimnerError, match="has no thing 'nonsense'; nearest are: "):
+    with pytest.raises(
+        LimnerError,
+        match=r"no run, model, task, data set or recommendation called 'nonsense'; nearest are: .*limner memory list",
+    ):
         memory.show("nonsense")
-    with pytest.raises(LimnerError, match="has no model or run 'zz'"):
+    with pytest.raises(LimnerError, match="holds no model or run called 'zz'"):
         memory.get_model("zz")
     with pytest.raises(LimnerError, match=f"run {runs[0]} is running and has no model"):
         memory.get_model(runs[0])
     with pytest.raises(LimnerError, match="no model 'shipped:zz' comes with Limner"):
         memory.get_model("shipped:zz")
-    with pytest.raises(LimnerError, match="has no thing ''"):
+    with pytest.raises(LimnerError, match="called ''"):
         memory.show("")
-    with pytest.raises(LimnerError, match="has no thing '%'"):
+    with pytest.raises(LimnerError, match="called '%'"):
         memory.show("%")
     with pytest.raises(LimnerError, match="cannot list 'cats'; it can list: runs"):
         memory.list("cats")
@@ -222,48 +227,85 @@ def test_four_processes_write_at_once(tmp_path: Path) -> None:
         assert memory.verify() == []
 
 
-def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
-    doomed = in_process(
+@contextmanager
+def begun_elsewhere(location: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A run that goes on in a process of its own: the process and the run's id."""
+    process = in_process(
         """
         import time
         from pathlib import Path
         memory = here.Memory.open(sys.argv[2])
-        run = memory.begin_run(memory.add_task(here.a_task()), here.VAE, here.Strategy(), 0, "doomed", Path("there"))
+        task = memory.add_task(here.a_task())
+        run = memory.begin_run(task, here.VAE, here.Strategy(), 0, "doomed", Path("my runs/there"))
         print(run, flush=True)
         time.sleep(600)
         """,
-        str(tmp_path / "memory"),
+        str(location),
     )
-    assert doomed.stdout is not None
-    run = doomed.stdout.readline().strip()
-    with Memory.open(tmp_path / "memory") as memory:
-        assert memory.show(run)["state"] == "running"  # its process lives
-        with pytest.raises(LimnerError, match="is running"):
-            memory.resume_run(run)
-    os.kill(doomed.pid, signal.SIGKILL)
-    time.sleep(0.2)
-    with Memory.open(tmp_path / "memory") as memory:  # dead, though nobody has waited for it yet
-        shown = memory.show(run)
-        assert shown["state"] == "killed"
-        assert "can be resumed" in shown["reason"]
-        resumed = memory.resume_run("doomed")
-        assert resumed["directory"] == str(Path("there").absolute())
-        memory.finish_run(run, a_run(), some_scores())
-        assert memory.show(run)["state"] == "finished"
-    doomed.communicate()
+    assert process.stdout is not None
+    try:
+        yield process, process.stdout.readline().strip()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
+    with begun_elsewhere(tmp_path / "memory") as (doomed, run):
+        with Memory.open(tmp_path / "memory") as memory:
+            assert memory.show(run)["state"] == "running"  # its process lives
+            with pytest.raises(LimnerError, match="is running"):
+                memory.resume_run(run)
+        os.kill(doomed.pid, signal.SIGKILL)
+        while started(doomed.pid) is not None:
+            time.sleep(0.01)
+        with Memory.open(tmp_path / "memory") as memory:  # dead, though nobody has waited for it yet
+            (listed,) = memory.list("runs")
+            assert (listed["id"], listed["state"]) == (run, "killed")
+            assert listed["finished"] is not None
+            there = Path("my runs/there").absolute()
+            assert listed["reason"] == (
+                f"its process ended without a word; go on with: limner adapt generate --resume '{there}'"
+            )
+            assert memory.resume_run("doomed")["directory"] == str(there)
+            memory.finish_run(run, a_run(), some_scores())
+            assert memory.show(run)["state"] == "finished"
+
+
+def test_a_killed_run_without_a_directory_says_so(tmp_path: Path) -> None:
+    with Memory.open(tmp_path) as memory:
+        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
+        alter(memory, "UPDATE runs SET process_started = 'another time'")
+    with Memory.open(tmp_path) as memory:
+        assert memory.show(run)["reason"].endswith("it kept no directory to go on from, so begin it anew")
+
+
+def test_a_living_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
+    """The number is used again: after a while, or after a restart of the machine, when numbers begin anew."""
+    with begun_elsewhere(tmp_path) as (living, run):
+        with Memory.open(tmp_path) as memory, memory.database.reading() as session:
+            begun = session.execute(text("SELECT process_started FROM runs")).scalar_one()
+        assert begun == started(living.pid)
+        same_number_later = started(os.getpid())
+        assert same_number_later is not None
+        boot, _, ticks = begun.rpartition(" ")
+        after_restart = f"{'0' * len(boot)} {ticks}".strip()
+        for told in (same_number_later, after_restart):
+            with Memory.open(tmp_path) as memory:
+                assert memory.show(run)["state"] == "running"
+                alter(memory, "UPDATE runs SET process_started = :told", told=told)
+            with Memory.open(tmp_path) as memory:
+                assert memory.show(run)["state"] == "killed"
+                alter(
+                    memory,
+                    "UPDATE runs SET state = 'running', process = :pid, process_started = :begun, lease = :later",
+                    pid=living.pid, begun=begun, later=time.time() + 300,
+                )  # fmt: skip
 
 
 def alter(memory: Memory, statement: str, **values: Any) -> None:
     with memory.database.writing() as session:
         session.execute(text(statement), values)
-
-
-def test_a_process_number_used_again_does_not_pass_for_the_run(tmp_path: Path) -> None:
-    with Memory.open(tmp_path) as memory:
-        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
-        alter(memory, "UPDATE runs SET process_started = 'another time'")
-    with Memory.open(tmp_path) as memory:
-        assert memory.show(run)["state"] == "killed"
 
 
 def test_a_run_on_another_host_is_believed_until_its_lease_ends(tmp_path: Path) -> None:
@@ -325,7 +367,7 @@ def test_writers_wait_and_readers_do_not(memory: Memory) -> None:
 
 
 def test_a_run_gives_signs_of_life_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.memory.store.LEASE", 0.5)
+    monkeypatch.setattr("limner.memory.liveness.LEASE", 0.5)
     with Memory.open(tmp_path) as memory:
         run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import select
@@ -14,8 +14,10 @@ from sqlalchemy.orm import Session
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import lookup
+from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.portfolio import entries, goals_of
+from limner.memory.recording import add_learner, add_strategy
 from limner.memory.schema import (
     EvaluationRow,
     FingerprintRow,
@@ -28,7 +30,7 @@ from limner.memory.schema import (
     content_id,
 )
 from limner.memory.shipped import shipped_starts
-from limner.memory.store import Memory, add_learner, add_strategy
+from limner.memory.store import Memory
 from limner.tasks.task import Task
 
 META_LABEL = {"generate": "kernel_distance", "classify": "accuracy"}
@@ -45,12 +47,6 @@ UNRELATED = 0.05
 NEIGHBOURS = 20
 """The largest number of past tasks that is consulted."""
 
-PRIOR = 0.5
-"""How much the order of the portfolio weighs, against 1 for the experience of one identical task."""
-
-BUDGET_FIELDS = ("steps", "seconds", "evaluate_every")
-"""What does not make two strategies different ones: how long, and how often judged."""
-
 
 @dataclass(frozen=True)
 class Recommendation:
@@ -59,7 +55,8 @@ class Recommendation:
     learner   kind of learner; ``options`` its keyword arguments
     strategy  how it should learn
     reason    why, in one sentence
-    expected  the score to expect (kernel distance for generation), from runs on similar tasks only; else ``None``
+    expected  the score to expect (kernel distance for generation), from runs on similar tasks that were about as long;
+              ``None`` where there are none
     source    ``neighbour`` (it worked on similar tasks), ``default``, or ``portfolio`` (the fixed list)
     id        under which the memory keeps it; ``rank`` its place, from 1
     evidence  ids of the tasks, runs and models that it rests on
@@ -76,53 +73,14 @@ class Recommendation:
     evidence: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Trial:
-    """A run in the past: what was tried on which task, and its score."""
-
-    run: str
-    task: str
-    task_name: str
-    similarity: float
-    learner: dict[str, Any]
-    strategy: Strategy
-    configuration: str
-    score: float
-    extractor: str
-
-
-@dataclass
-class Candidate:
-    """Something to propose, with what speaks for it."""
-
-    learner: dict[str, Any]
-    strategy: Strategy
-    prior: float
-    source: str
-    reason: str
-    evidence: tuple[str, ...] = ()
-    trials: list[Trial] = field(default_factory=list)
-    value: float = 0.0
-
-
-def configuration(learner: dict[str, Any], strategy: Strategy) -> str:
-    """An id of a learner with a strategy, whatever its budget.
-
-    >>> vae = {"kind": "vae", "image_shape": [1, 28, 28], "options": {}}
-    >>> configuration(vae, Strategy(steps=10)) == configuration(vae, Strategy(steps=20))
-    True
-    """
-    kept = {name: value for name, value in strategy.to_json().items() if name not in BUDGET_FIELDS}
-    return content_id([learner, kept])
-
-
 class Adviser:
     """Recommends strategies from a memory: what worked on similar tasks, the default, and a fixed portfolio.
 
     On each similar task in the memory, a strategy's worth is the share of the other strategies tried there that it
-    beat. Its value for the new task is the mean of that worth, weighted by each task's similarity, drawn towards the
-    portfolio's order: v = (Σ s·w + P·p) / (Σ s + P), with s the similarities exp(−(distance/REACH)²), w the worths,
-    p the prior worth (the default's is one half) and P = PRIOR. So unrelated experience leaves the default first.
+    beat, among runs about as long as they would be here (see ``evidence``). Its value for the new task is the mean of
+    that worth, weighted by each task's similarity, drawn towards the portfolio's order: v = (Σ s·w + P·p) / (Σ s + P),
+    with s the similarities exp(−(distance/REACH)²), w the worths, p the prior worth (the default's is one half) and
+    P = PRIOR. So unrelated experience leaves the default first.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -134,10 +92,12 @@ class Adviser:
         budget_seconds: float | None = None,
         learner: str | None = None,
         extractor: str | None = "auto",
+        budget_steps: int | None = None,
     ) -> list[Recommendation]:
         """What to try on the task, best first; the default is always among them. All are kept in the memory.
 
         budget_seconds  strategies are cut to end within it, by the seconds that a step took here before, if known
+        budget_steps    strategies take so many steps (fewer where ``budget_seconds`` ends them)
         learner         only this kind of learner
         extractor       whose features the fingerprint uses (see :func:`limner.memory.fingerprint`)
 
@@ -157,12 +117,18 @@ class Adviser:
                 item = Candidate(trial.learner, trial.strategy, 0.4, "neighbour", "")
                 known[trial.configuration] = item
             item.trials.append(trial)
-        worths = _worths(trials, task.goal in META_LABEL and META_LABEL[task.goal] in HIGHER_IS_BETTER)
-        for item in known.values():
-            _judge(item, worths, META_LABEL[task.goal].replace("_", " "))
-        ranked = sorted(known.items(), key=lambda pair: (-pair[1].value, -pair[1].prior, pair[0]))
         paces = self._seconds_a_step()
-        advice = [_advice(item, rank, budget_seconds, paces) for rank, (_, item) in enumerate(ranked, start=1)]
+        for item in known.values():
+            if item.source == "neighbour":  # a short trial is no reason for a short run
+                item.strategy = item.strategy.replace(steps=max(trial.strategy.steps for trial in item.trials))
+            _planned(item, budget_steps, budget_seconds, paces)
+        metric = META_LABEL[task.goal]
+        better = "higher" if metric in HIGHER_IS_BETTER else "lower"
+        done = worths([trial for item in known.values() for trial in item.like], better == "higher")
+        for item in known.values():
+            judge(item, done, metric.replace("_", " "), better)
+        ranked = sorted(known.items(), key=lambda pair: (-pair[1].value, -pair[1].prior, pair[0]))
+        advice = [_advice(item, rank) for rank, (_, item) in enumerate(ranked, start=1)]
         self._keep(task, [item for _, item in ranked], advice)
         return advice
 
@@ -187,8 +153,8 @@ class Adviser:
             for reference, description, about in self._starts(entry.learner, shape):
                 name = about["name"] or reference[:12]
                 same = _same_source(about.get("family"), task.source)
-                words = f"the start {name} was meta-learned for {_shape_words(shape)}"
-                words += " on the same source as these images" if same else " as these are"
+                words = f"the start {name} was learned from many small tasks on {_shape_words(shape)}"
+                words += " from the same source as these" if same else ""
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
                 found.append(Candidate(description, strategy, 0.0, "portfolio", f"{words}, and {entry.why}", evidence))
@@ -203,8 +169,7 @@ class Adviser:
             yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
             description = model.learner_description
-            fits = description["kind"] == kind and tuple(description["image_shape"]) == shape
-            if fits and model.metadata["role"] == "start":
+            if description["kind"] == kind and tuple(description["image_shape"]) == shape:
                 yield model.metadata["reference"], description, model.metadata
 
     def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
@@ -244,7 +209,8 @@ class Adviser:
                     ways[key] = self._way(session, learner, *key)
                 if (way := ways[key]) is not None:
                     name, similarity = neighbours[run.task_sha256]
-                    found.append(Trial(run.id, run.task_sha256, name, similarity, *way, score.value, score.extractor))
+                    made = (run.steps or 0, score.value, score.extractor)
+                    found.append(Trial(run.id, run.task_sha256, name, similarity, *way, *made))
         return found
 
     def _way(
@@ -285,72 +251,36 @@ class Adviser:
                 )  # fmt: skip
 
 
-def _worths(trials: list[Trial], higher_is_better: bool) -> dict[tuple[str, str], tuple[float, int, float]]:
-    """For each configuration and task: the share of the task's other configurations that it beats (ties half), how
-    many others there are, and its mean score. Only scores on the same features are compared.
-    """
-    scores: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for trial in trials:
-        scores.setdefault((trial.task, trial.extractor), {}).setdefault(trial.configuration, []).append(trial.score)
-    found: dict[tuple[str, str], tuple[float, int, float]] = {}
-    for (task, _), tried in scores.items():
-        means = {name: math.fsum(values) / len(values) for name, values in tried.items()}
-        for name, mine in means.items():
-            others = [mean for other, mean in means.items() if other != name]
-            beaten = sum(0.5 if mean == mine else float((mine > mean) == higher_is_better) for mean in others)
-            entry = (beaten / len(others) if others else 0.5, len(others), mine)
-            if (name, task) not in found or entry[1] > found[name, task][1]:
-                found[name, task] = entry
-    return found
+def _planned(item: Candidate, steps: int | None, seconds: float | None, paces: dict[str, float]) -> None:
+    """Fit the candidate to the budget, and note how many steps it would take, where that can be known."""
+    strategy = item.strategy.replace(seconds=float(seconds or 0.0))
+    if steps is not None:
+        strategy = strategy.replace(steps=steps)
+    pace = paces.get(content_id(item.learner))
+    item.planned = strategy.steps if seconds is None else None
+    if seconds is not None and pace is not None:
+        item.planned = max(1, min(strategy.steps, int(seconds / pace)))
+        if item.planned < strategy.steps:
+            item.cut = (
+                f"shortened to {_counted(item.planned)} to fit into {seconds:g} s, as a step took {pace:.2g} s here"
+            )
+        strategy = strategy.replace(steps=item.planned)
+    item.strategy = strategy
 
 
-def _judge(item: Candidate, worths: dict[tuple[str, str], tuple[float, int, float]], metric: str) -> None:
-    """Give the candidate its value and, where experience speaks for it, the reason and its evidence."""
-    name = configuration(item.learner, item.strategy)
-    tasks = {trial.task: trial for trial in reversed(item.trials)}
-    weight = math.fsum(trial.similarity for trial in tasks.values())
-    gain = math.fsum(trial.similarity * worths[name, task][0] for task, trial in tasks.items())
-    item.value = (gain + PRIOR * item.prior) / (weight + PRIOR)
-    if not tasks:
-        return
-    nearest = item.trials[0]
-    worth, others, score = worths[name, nearest.task]
-    item.evidence = tuple(dict.fromkeys((*item.evidence, *(part for t in item.trials for part in (t.task, t.run)))))
-    beaten = f"better than {round(worth * others)} of {others} other{'s' if others > 1 else ''} tried there"
-    told = (
-        f"on {nearest.task_name} (similarity {nearest.similarity:.2f}) it reached a {metric} of {score:.3g}"
-        f"{f', {beaten}' if others else ', alone there'}"
-    )
-    if len(tasks) > 1:
-        told += f", and it was tried on {len(tasks) - 1} more similar task{'s' if len(tasks) > 2 else ''}"
-    if item.source == "neighbour" or worth > 0.5:
-        if item.source != "default":
-            item.source = "neighbour"
-        item.reason = told
-    else:
-        item.reason = f"{item.reason}; {told}"
+def _counted(steps: int) -> str:
+    return f"{steps:,} step{'s' if steps != 1 else ''}"
 
 
-def _advice(item: Candidate, rank: int, budget: float | None, paces: dict[str, float]) -> Recommendation:
-    strategy, reason = item.strategy, item.reason
+def _advice(item: Candidate, rank: int) -> Recommendation:
+    reason = "; ".join(filter(None, (item.reason, item.cut)))
     if item.source == "default":
         reason = f"the default: {reason}"
-    if budget is not None:
-        pace = paces.get(content_id(item.learner))
-        strategy = strategy.replace(seconds=float(budget))
-        if pace is not None:
-            steps = max(1, min(strategy.steps, int(budget / pace)))
-            if steps < strategy.steps:
-                reason += f"; cut to {steps} steps, for a step took {pace:.2g} s here"
-            strategy = strategy.replace(steps=steps)
-    near = [trial for trial in item.trials if trial.extractor == item.trials[0].extractor]
-    weight = math.fsum(trial.similarity for trial in near)
-    expected = math.fsum(trial.similarity * trial.score for trial in near) / weight if near else None
-    made = Recommendation(
-        learner=item.learner["kind"], options=dict(item.learner["options"]), strategy=strategy,
-        reason=reason[0].upper() + reason[1:] + ".", expected=expected, source=item.source, evidence=item.evidence,
+    return Recommendation(
+        learner=item.learner["kind"], options=dict(item.learner["options"]), strategy=item.strategy,
+        reason=reason[0].upper() + reason[1:] + ".", expected=item.expected, source=item.source,
+        evidence=item.evidence, id=secrets.token_hex(6), rank=rank,
     )  # fmt: skip
-    return replace(made, id=secrets.token_hex(6), rank=rank)
 
 
 def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy:

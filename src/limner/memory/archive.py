@@ -16,8 +16,9 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
-from limner.memory.artifacts import Artifacts
+from limner.memory.artifacts import Artifacts, remedy
 from limner.memory.database import Database
+from limner.memory.lookup import plural
 from limner.memory.schema import REVISION, TABLES, ModelRow, RunRow, Table, now
 from limner.model_file import decode, write_atomically
 
@@ -29,20 +30,36 @@ GRACE = 600.0
 
 
 def verify(session: Session, database: Database, artifacts: Artifacts) -> list[str]:
-    """A sentence for each thing that is wrong: with the database, each artifact, and files that belong to no model."""
+    """A sentence for each thing that is wrong, with what to do: in the database, each artifact, and foreign files."""
     problems = []
     if database.is_sqlite:
         told = session.execute(text("PRAGMA integrity_check")).scalars().all()
-        problems += [f"the database is damaged: {line}" for line in told if line != "ok"]
-    known = set(session.scalars(select(ModelRow.sha256)))
-    problems += [problem for sha256 in sorted(known) if (problem := artifacts.problem(sha256))]
-    for sha256 in artifacts.all():
-        path = artifacts.path(sha256)
-        if sha256 not in known and path.exists() and path.stat().st_mtime < time.time() - GRACE:
-            problems.append(f"the file {path} belongs to no model; it can be deleted")
-    for path in sorted(artifacts.folder.glob("*/.writing-*")):
-        if path.stat().st_mtime < time.time() - GRACE:
-            problems.append(f"the file {path} was left by an interrupted write; it can be deleted")
+        problems += [
+            f"the database is damaged: {line}; keep a copy of {database.location.label}, and import an export into a "
+            "new memory"
+            for line in told
+            if line != "ok"
+        ]
+    known = {sha256: artifacts.path(sha256) for sha256 in sorted(session.scalars(select(ModelRow.sha256)))}
+    problems += [f"{problem}; {remedy(sha256)}" for sha256 in known if (problem := artifacts.problem(sha256))]
+    return problems + _foreign(artifacts, set(known.values()))
+
+
+def _foreign(artifacts: Artifacts, known: set[Path]) -> list[str]:
+    """A sentence for each file among the artifacts that belongs to no model."""
+    problems = []
+    for path in sorted(artifacts.folder.rglob("*")):
+        if path in known or (path.is_dir() and not path.is_symlink()):
+            continue
+        unfinished, own = path.name.startswith(".writing-"), path == artifacts.path(path.stem)
+        try:
+            young = path.lstat().st_mtime >= time.time() - GRACE
+        except FileNotFoundError:  # another process has just renamed or removed it
+            continue
+        if (unfinished or own) and young:
+            continue
+        what = "was left by an interrupted write" if unfinished else "belongs to no model of this memory"
+        problems.append(f"the file {path} {what}; {'delete it' if unfinished else 'move it elsewhere or delete it'}")
     return problems
 
 
@@ -57,7 +74,7 @@ class Contents:
 
 
 def export(session: Session, artifacts: Artifacts, path: Path, what: str | None = None) -> dict[str, int]:
-    """Write all, or what belongs to ``what``, to a zip file of one JSON file and the artifacts; counts by table."""
+    """Write all, or what belongs to ``what``, to a zip file of one JSON file and the artifacts; counts by kind."""
     from limner.memory.forgetting import belonging
 
     if path.exists():
@@ -77,7 +94,7 @@ def export(session: Session, artifacts: Artifacts, path: Path, what: str | None 
             data = artifacts.get(model["sha256"])
             file.writestr(f"artifacts/{model['sha256']}.safetensors", data, zipfile.ZIP_STORED)
     write_atomically(path, buffer.getvalue())
-    return {name: len(records) for name, records in tables.items() if records}
+    return {plural(table): len(tables[table.__tablename__]) for table in TABLES if tables[table.__tablename__]}
 
 
 def _all(session: Session) -> Iterable[Table]:
@@ -119,7 +136,7 @@ def read(path: Path) -> Contents:
 
 
 def take_in(session: Session, artifacts: Artifacts, contents: Contents) -> dict[str, int]:
-    """Add what is not there yet, noting where it came from; how many rows of each table were new.
+    """Add what is not there yet, noting where it came from; how many rows of each kind were new.
 
     A run that was imported unfinished is replaced by its finished self. A run that was going on when it was exported
     arrives as ``killed``. Runs that lead to rows which are not in the export cannot be: an export is closed.
@@ -136,7 +153,7 @@ def take_in(session: Session, artifacts: Artifacts, contents: Contents) -> dict[
                 if there is None or _outdated(there, row):
                     session.merge(row)
                     session.flush()
-                    counts[table.__tablename__] = counts.get(table.__tablename__, 0) + 1
+                    counts[plural(table)] = counts.get(plural(table), 0) + 1
         for data in contents.artifacts.values():
             artifacts.put(data)
     except (sqlalchemy.exc.IntegrityError, sqlalchemy.exc.StatementError, TypeError) as problem:

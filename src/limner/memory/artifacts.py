@@ -37,9 +37,7 @@ class Artifacts:
     def get(self, sha256: str) -> bytes:
         """The bytes, verified. Raises :class:`LimnerError` where the file is missing or damaged."""
         if problem := self.problem(sha256):
-            raise LimnerError(
-                f"{problem}; import it again from an export, or forget it with: memory forget {sha256[:12]}"
-            )
+            raise LimnerError(f"{problem}; {remedy(sha256)}")
         return self.path(sha256).read_bytes()
 
     def problem(self, sha256: str) -> str:
@@ -61,3 +59,9 @@ class Artifacts:
     def all(self) -> list[str]:
         """The sha256 in the names of all files."""
         return sorted(path.stem for path in self.folder.glob("??/*.safetensors"))
+
+
+def remedy(sha256: str) -> str:
+    """What to do about a missing or damaged artifact, as the end of a sentence."""
+    short = sha256[:12]
+    return f"bring it back with limner memory import FILE, or let it go with limner memory forget {short}"

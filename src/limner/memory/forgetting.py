@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database
-from limner.memory.lookup import called, find
+from limner.memory.lookup import called, find, plural
 from limner.memory.schema import (
     TABLES,
     CurveRow,
@@ -143,7 +143,7 @@ def forget(database: Database, artifacts: Artifacts, reference: str, dry_run: bo
         told: dict[str, Any] = {}
         for table in (ImageSetRow, TaskRow, RunRow, ModelRow, RecommendationRow):
             if rows := gathered.of(table):
-                told[table.__tablename__] = sorted(called(row) for row in rows)
+                told[plural(table)] = sorted(called(row) for row in rows)
         if models:
             told["bytes"] = sum(row.bytes for row in models)
         if kept := sorted(row.directory for row in gathered.of(RunRow) if row.directory):

@@ -31,7 +31,7 @@ _REFERABLE: dict[type[Table], tuple[str, str, str]] = {
     RunRow: ("run", "id", "name"),
     ModelRow: ("model", "sha256", "name"),
     TaskRow: ("task", "sha256", "name"),
-    ImageSetRow: ("image set", "sha256", "name"),
+    ImageSetRow: ("data set", "sha256", "name"),
     RecommendationRow: ("recommendation", "id", "source"),
 }
 """What can be referred to: its word, the column of its id, and of its name."""
@@ -43,7 +43,8 @@ def find(session: Session, reference: str, *tables: type[Table]) -> Table:
     Raises :class:`LimnerError`, naming candidates, where none or several fit.
     """
     tables = tables or tuple(_REFERABLE)
-    words = " or ".join(_REFERABLE[table][0] for table in tables) if len(tables) < len(_REFERABLE) else "thing"
+    kinds = [_REFERABLE[table][0] for table in tables]
+    words = " or ".join(filter(None, (", ".join(kinds[:-1]), kinds[-1])))
     exact: list[Table] = []
     begins: list[Table] = []
     for table in tables:
@@ -60,13 +61,13 @@ def find(session: Session, reference: str, *tables: type[Table]) -> Table:
         return found[0]
     if found:
         raise LimnerError(
-            f"{reference!r} means {len(found)} things in the memory: {', '.join(called(row) for row in found[:6])}"
-            f"{'…' if len(found) > 6 else ''}; give more of the id"
+            f"{reference!r} could be any of {len(found)} in the memory: "
+            f"{', '.join(called(row) for row in found[:6])}{'…' if len(found) > 6 else ''}; give more of the id"
         )
     known = [called(row) for table in tables for row in session.scalars(select(table).limit(500))]
     near = sorted(known, key=lambda text: -_closeness(reference, text))[:3]
-    hint = f"nearest are: {', '.join(near)}" if near else "it holds none yet"
-    raise LimnerError(f"the memory has no {words} {reference!r}; {hint}")
+    hint = f"nearest are: {', '.join(near)} (see limner memory list)" if near else "it holds none yet"
+    raise LimnerError(f"the memory holds no {words} called {reference!r}; {hint}")
 
 
 def called(row: Table) -> str:
@@ -78,6 +79,15 @@ def called(row: Table) -> str:
     word, key, name = _REFERABLE[type(row)]
     title = getattr(row, name)
     return f"{word} {getattr(row, key)[:12]}" + (f" {title!r}" if title else "")
+
+
+def plural(table: type[Table]) -> str:
+    """What many rows of a table are called where they are counted.
+
+    >>> plural(ImageSetRow), plural(RunRow)
+    ('data_sets', 'runs')
+    """
+    return "data_sets" if table is ImageSetRow else table.__tablename__
 
 
 def _closeness(reference: str, text: str) -> float:
@@ -182,7 +192,7 @@ def listing(session: Session, kind: str) -> list[dict[str, Any]]:
 
 
 def show(session: Session, reference: str) -> dict[str, Any]:
-    """All about one thing; ``what`` is run, model, task, image set or recommendation."""
+    """All about one thing; ``what`` is run, model, task, data set or recommendation."""
     row = find(session, reference)
     what = {"what": _REFERABLE[type(row)][0]}
     if isinstance(row, RunRow):

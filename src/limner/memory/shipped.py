@@ -13,12 +13,16 @@ DATA = Path(__file__).parent.parent / "data"
 
 
 def shipped_starts(folder: Path = DATA) -> list[StoredModel]:
-    """All of them, by name, with their weights (they are few and small); ``metadata["reference"]`` refers to one.
+    """The meta-learned starts among them, by name, with their weights (they are few and small).
 
-    >>> [start.metadata["reference"] for start in shipped_starts(Path("/nonexistent"))]
-    []
+    ``metadata["reference"]`` refers to one. The package also holds other models (features, one to compare with), whose
+    ``role`` says so: these are no starts.
+
+    >>> [start.metadata["reference"] for start in shipped_starts()]
+    ['shipped:glyphs-gan', 'shipped:glyphs-vae']
     """
-    return [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
+    found = [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
+    return [model for model in found if model.metadata["role"] == "start"]
 
 
 def load_shipped(reference: str, folder: Path = DATA) -> StoredModel:
