@@ -123,6 +123,17 @@ def test_default_colour_and_size(tmp_path):
     assert load(f"{tmp_path},colour=grey,size=28").shape == (1, 28, 28)
 
 
+def test_what_was_resized_unasked_is_told(tmp_path):
+    white_noise_png(tmp_path / "a.png", side=30)
+    assert load(str(tmp_path)).notes == (
+        "images of 30×30 pixels are brought to 32×32; size= chooses another side, fit= how",
+    )
+    assert load(f"{tmp_path},size=16").notes == ()
+    for side in (40, 50, 60):
+        white_noise_png(tmp_path / f"{side}.png", side=side)
+    assert load(str(tmp_path)).notes[0].startswith("images of 4 sizes, among them 30×30 and 60×60 pixels, are")
+
+
 # folders and archives
 
 
@@ -139,7 +150,7 @@ def test_classes_are_sub_folders_and_a_zip_gives_the_same(tmp_path):
     folder = load(str(root))
     assert folder.class_names == ("cat", "dog", "dog/big")
     assert folder.labels.tolist() == [0, 0, 1, 2]
-    assert "1 files that are not images" in folder.notes[0]
+    assert "1 file that is no image by its name" in folder.notes[0]
     with zipfile.ZipFile(tmp_path / "pets.zip", "w") as archive:
         for path in root.rglob("*.png"):
             archive.write(path, path.relative_to(root))

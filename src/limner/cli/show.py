@@ -312,8 +312,9 @@ def description(found: Description, json: bool) -> None:
     typer.echo(f"licence   {told['licence']}")
     if told["classes"]:
         sizes = sorted(told["classes"].values())
+        spread = f"{sizes[0]:,}" if sizes[0] == sizes[-1] else f"{sizes[0]:,} to {sizes[-1]:,}"
         chosen = "" if told["chosen"] is None else f", chosen by classes={told['chosen']}"
-        typer.echo(f"classes   {len(sizes):,}, of {sizes[0]} to {sizes[-1]} images{chosen}")
+        typer.echo(f"classes   {len(sizes):,}, of {spread} images{chosen}")
         table("", ["class", "images"], [[name, str(count)] for name, count in list(told["classes"].items())[:20]])
         if len(sizes) > 20:
             typer.echo(f"  … and {len(sizes) - 20:,} more (all of them with --json)")

@@ -210,7 +210,8 @@ def _source(spec: Spec, items: list[Item], others: int, stamp: str) -> FileSourc
     labels = {item.label for item in items}
     source = FileSource(items, labels != {""}, stamp)
     if others:
-        source.notes.append(f"{others} files that are not images by their names are left out")
+        are = "1 file that is no image by its name is" if others == 1 else f"{others:,} files that are no images by name are"
+        source.notes.append(f"{are} left out")
     if source.labelled and "" in labels:
         source.items = [item._replace(label=item.label or ".") for item in items]
         source.notes.append("the images beside the sub-folders are the class '.'")

@@ -118,8 +118,9 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
     found = cache.find(cache_name)
     if found is None:
         bad: dict[str, str] = {}
-        size = options.get("size") or _common_size(items, bad)
-        record: dict[str, Any] = {"what": name, "bad": bad, "clear": 0}
+        sizes = set() if "size" in options else _sizes(items, bad)
+        size = options.get("size") or default_size(sizes)
+        record: dict[str, Any] = {"what": name, "bad": bad, "clear": 0, "resized": _size_notes(sizes, size)}
         colour = options.get("colour") or "rgb"
         decoded = _decoded([item for item in items if item.name not in bad], size, colour, options, record, progress)
         total = len(items) * size * size * (1 if colour == "grey" else 3)
@@ -139,7 +140,7 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
         labels=None if labels is None else labels[torch.tensor(keep)][torch.tensor(good)],
         class_names=names,
         licence=source.licence,
-        notes=(*source.notes, *_clear_notes(record["clear"]), *_bad_notes(bad)),
+        notes=(*source.notes, *_clear_notes(record["clear"]), *_bad_notes(bad), *record.get("resized", ())),
     )
     if labels is None:
         return made
@@ -148,15 +149,15 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
     return made if with_images == list(range(len(names))) else made.restrict(with_images)
 
 
-def _common_size(items: list[Item], bad: dict[str, str]) -> int:
-    """The default size for files, from their heads; files without a usable head go to ``bad``."""
+def _sizes(items: list[Item], bad: dict[str, str]) -> set[tuple[int, int]]:
+    """The sizes of the pictures, from the files' heads; files without a usable head go to ``bad``."""
     sizes = set()
     for item in items:
         try:
             sizes.add(size_of(item))
         except Unusable as reason:
             bad[item.name] = str(reason)
-    return default_size(sizes)
+    return sizes
 
 
 def _decoded(
@@ -193,6 +194,15 @@ def _all_grey(images: Tensor) -> bool:
     )
 
 
+def _size_notes(sizes: set[tuple[int, int]], size: int) -> list[str]:
+    """One note where images that have other ``sizes`` were brought to ``size`` without being told to."""
+    if sizes <= {(size, size)}:
+        return []
+    some = " and ".join(f"{width}×{height}" for width, height in sorted(sizes)[:: max(1, len(sizes) - 1)])
+    which = f"images of {some} pixels" if len(sizes) < 3 else f"images of {len(sizes)} sizes, among them {some} pixels,"
+    return [f"{which} are brought to {size}×{size}; size= chooses another side, fit= how"]
+
+
 def _clear_notes(count: int) -> list[str]:
     return [f"{count} {'image has' if count == 1 else 'images have'} transparency, put on white"] if count else []
 
@@ -219,6 +229,7 @@ def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress 
     channels_first = len(source.shape) == 4 and source.shape[3] not in (1, 3, 4)
     height, width = source.shape[2:] if channels_first else source.shape[1:3]
     size = options.get("size") or default_size({(width, height)})
+    source.notes += [] if "size" in options else _size_notes({(width, height)}, size)
     colour = options.get("colour") or _colour(source, keep)
     total = len(keep) * size * size * (1 if colour == "grey" else 3)
     parts = _squares(source, keep, size, colour, options.get("fit", "crop"), progress)

@@ -37,11 +37,12 @@ def evaluate(
     from limner import metrics
     from limner.tasks import load
 
-    notes: list[str] = []
+    notes: list[str] = []  # what was left out on loading, and what else a reader must know
     support: ImageSet | None = None
     if is_images(made):
         judged = load(made)
         samples, shape = judged.images, judged.shape
+        notes += [f"{made}: {note}" for note in judged.notes]
     else:
         from limner.verbs.load import load as load_run
 
@@ -52,6 +53,7 @@ def evaluate(
         except LimnerError as unknown:
             notes.append(f"{unknown}, so it may have learned from the real images")
     query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
+    notes += [f"{real}: {note}" for note in query.notes]
     if support is not None:
         query, left_out = without(query, support)
         if left_out:
