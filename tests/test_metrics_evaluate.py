@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.metrics import distribution, evaluate, few_shot
+from limner.metrics import distribution, evaluate, extractor, few_shot
 from limner.metrics.evaluation import Comparison, floors, intervals
 from limner.metrics.train_glyph_net import blur
 from limner.seeds import generator
@@ -218,3 +218,27 @@ def test_scoring_is_quick(parts) -> None:
     began = time.process_time()
     evaluate(samples, query.select(torch.arange(15)), support, extractor="glyph-net", bootstraps=200)
     assert time.process_time() - began < 0.5 * torch.get_num_threads()
+
+
+def test_a_curve_ends_where_the_table_stands(tmp_path, monkeypatch) -> None:
+    """The same parameters have the same scores as the run goes and at its end, also where k depends on the counts."""
+    import limner
+
+    asked: list[int] = []
+    monkeypatch.setattr(
+        "limner.metrics.evaluation.extractor_named",
+        lambda name: lambda images: (asked.append(len(images)), extractor(name)(images))[1],
+    )
+    run = limner.adapt(
+        "digits,classes=3,size=16,limit=18", shots=10, learner="vae", options={"width": 8}, budget="6steps",
+        fields={"evaluate_every": 3}, out=tmp_path / "run", memory=str(tmp_path / "memory"),
+    )  # fmt: skip
+    assert run.scores is not None
+    assert (run.scores.samples, run.scores.query) == (200, 8)
+    assert distribution.neighbours(200, 8) != distribution.neighbours(64, 8)
+    points = [point for point in run.curve if "kernel_distance" in point.values]
+    assert [point.step for point in points] == [3, 6]
+    table = run.scores.plain()
+    assert set(table) == {name for name in points[-1].values if name in METRICS}
+    assert {name: points[-1].values[name] for name in table} == table
+    assert asked.count(200) == 2  # and the features of the last samples are taken once for both

@@ -106,8 +106,9 @@ def neighbours(samples: int, real: int) -> int:
     r"""The k for these sizes: the smallest with which other real images would cover at least 95%, at most 5.
 
     In the place of the samples, n other real images cover in expectation :math:`1 - \prod_{i=1}^{k} (m - i) / (n + m
-    - i)` of m (Naeem et al. 2020, eq. 10, and their rule for k in section 3.3). A k that adapts keeps the four scores
-    comparable between sizes; a small one sees more, as it asks for nearer images.
+    - i)` of m (Naeem et al. 2020, eq. 10, and their rule for k in section 3.3). A k that adapts keeps coverage near its
+    ceiling at every size; a small one sees more, as it asks for nearer images. Where it changes, precision and density
+    change with it, so these are compared between equal sizes only.
 
     >>> [neighbours(n, m) for n, m in ((64, 15), (15, 15), (1000, 1000), (2, 2), (5, 100))]
     [2, 4, 5, 1, 4]

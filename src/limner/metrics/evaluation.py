@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -114,8 +115,8 @@ def evaluate(
     name = extractor or choose(query)
     comparison = Comparison(
         _features(name, samples),
-        _features_of(name, query),
-        _features_of(name, support) if support is not None and len(support) else None,
+        _features(name, query.images),
+        _features(name, support.images) if support is not None and len(support) else None,
     )
     values = comparison.scores()
     ends = intervals(comparison, bootstraps, seed) if bootstraps else {}
@@ -235,18 +236,15 @@ def _check(samples: Tensor, query: ImageSet, support: ImageSet | None) -> None:
             )
 
 
+_KEPT: OrderedDict[tuple[str, tuple[int, ...], str], Tensor] = OrderedDict()
+"""Features of the last images looked at: a run is judged against the same ones many times, and in the end once more."""
+
+
 def _features(name: str, images: Tensor) -> Tensor:
-    return extractor_named(name)(images).double()
-
-
-_KEPT: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
-"""Features of the last real image sets, by extractor and sha256: a run is judged against the same ones many times."""
-
-
-def _features_of(name: str, images: ImageSet) -> Tensor:
-    key = (name, images.sha256)
+    content = hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()
+    key = (name, tuple(images.shape), content)
     if key not in _KEPT:
-        _KEPT[key] = _features(name, images.images)
+        _KEPT[key] = extractor_named(name)(images).double()
     _KEPT.move_to_end(key)
     while len(_KEPT) > 8:
         _KEPT.popitem(last=False)

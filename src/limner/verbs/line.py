@@ -26,13 +26,10 @@ if TYPE_CHECKING:
     from limner.tasks import ImageSet, Task
 
 JUDGED = 200
-"""Samples that a run is judged by at its end."""
+"""Samples that a run is judged by, as it goes and at its end: scores of fewer would be other scores."""
 
 HELD_BACK = 300
 """Images to be judged on, and images learned from to be held against, at most: scores cost the square of it."""
-
-WATCHED = 64
-"""Samples that a run is judged by as it goes."""
 
 
 class Prepared(NamedTuple):
@@ -198,7 +195,7 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
 
     def judge(params: Params) -> dict[str, float]:
         finished = learner.finish(params, support, generator(seed, "finish"))
-        samples = sample_bytes(learner, finished, WATCHED, derive(seed, "judge"))
+        samples = sample_bytes(learner, finished, JUDGED, derive(seed, "scores"))
         return evaluate(samples, query, few, seed=seed, bootstraps=0).plain()
 
     return judge
