@@ -74,6 +74,10 @@ def test_the_adviser_is_told_what_came_of_its_advice(place, capsys):
     assert run["scores"]["kernel_distance"]["query"] > 100
 
 
+def test_the_memory_shows_a_run_by_its_directory(place, capsys):
+    assert told(capsys, ["memory", "show", str(place / "adapted")]) == told(capsys, ["memory", "show", "adapted"])
+
+
 def test_the_memory_knows_both_runs(place, capsys):
     rows = told(capsys, ["memory", "list"])
     assert {row["name"]: row["state"] for row in rows} == {"adapted": "finished", "trained": "finished"}

@@ -274,6 +274,7 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["adapt", "generate", "digits", "--resume", "nowhere"], "leave out 'digits'"),
         (["train", "vae", "digits", "--option", "depth=3"], "depth"),
         (["train", "cnn", "digits"], "vae, gan, classifier"),
+        (["train", "regressor", "digits"], "vae, gan, classifier"),
         (["train", "vae", "digits", "--rate", "-1"], "learning rate"),
         (["train", "classifier", "photos,classes=coffee"], "class"),
         (["meta-train", "leap", "vae", "--family", "digits"], "reptile"),

@@ -89,7 +89,7 @@ def demo(
 
 @app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
 def adapt(
-    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn to do with the images: generate.")],
+    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn to do: generate or classify.")],
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,

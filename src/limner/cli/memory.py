@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from limner.cli import help, options, show
+from limner.verbs.directories import run_of
 
 if TYPE_CHECKING:
     from limner.memory import Memory
@@ -48,13 +49,15 @@ def list_(
 
 @app.command("show", epilog="Example: limner memory show 3f2a90")
 def show_(
-    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="The beginning of an id, or a name.")],
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="An id or its beginning, a name or a run directory.")
+    ],
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
     """All about one run, model, task or image set."""
     with opened(memory) as remembered:
-        record = remembered.show(reference)
+        record = remembered.show(run_of(reference))
     show.record(record, json)
 
 
@@ -106,6 +109,6 @@ def forget(
 ) -> None:
     """Remove one thing and all that came of it, models included."""
     with opened(memory) as remembered:
-        removed = remembered.forget(reference, dry_run=dry_run)
+        removed = remembered.forget(run_of(reference), dry_run=dry_run)
     verb = "would be forgotten" if dry_run else "forgotten"
     show.lines({verb: removed}, [f"{verb}: {show.counted(removed)}"], json)

@@ -151,10 +151,8 @@ def counted(counts: Mapping[str, Any]) -> str:
     >>> counted({"runs": 2, "models": ["a"]})
     '2 runs, 1 models'
     """
-    return (
-        ", ".join(f"{part if isinstance(part, int) else len(part)} {name}" for name, part in counts.items())
-        or "nothing"
-    )
+    told = ((part if isinstance(part, int) else len(part), name.replace("_", " ")) for name, part in counts.items())
+    return ", ".join(f"{count} {name}" for count, name in told) or "nothing"
 
 
 def rows(kind: str, found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
@@ -225,7 +223,8 @@ def run(made: Run, json: bool) -> None:
         typer.echo(f"run       {directory}")
         if made.state == "finished":
             typer.echo(f"page      {Path(directory) / 'report.html'}")
-            typer.echo(f"more      limner sample {directory} --count 64")
+            if made.learner.kind != "classifier":
+                typer.echo(f"more      limner sample {directory} --count 64")
     if made.state == "failed":
         complain(f"training failed at step {made.cost.steps}; the last sound model is in {directory}: try a lower rate")
         raise typer.Exit(1)

@@ -66,6 +66,11 @@ def request_of(path: Path) -> dict[str, Any]:
     return found
 
 
+def run_of(reference: str) -> str:
+    """The id of the run whose directory ``reference`` is; ``reference`` itself where it is no directory of a run."""
+    return str(request_of(Path(reference)).get("run") or reference) if wrote(Path(reference)) else reference
+
+
 def write_json(path: Path, record: dict[str, Any]) -> None:
     """Write ``record`` to ``path`` as JSON, whole or not at all."""
     from limner.model_file import write_atomically

@@ -36,10 +36,14 @@ def train(
     """
     from limner.learners import create, describe, rebuild
     from limner.memory import Memory
+    from limner.memory.portfolio import PORTFOLIO, entries, goals_of
 
     given_fields, limits = asked_strategy(fields, budget)
     strategy = with_budget(Strategy(start=start).replace(**given_fields), limits)
-    goal = "classify" if learner == "classifier" else "generate"
+    if not goals_of(learner):
+        known = list(dict.fromkeys(entry.learner for goal in PORTFOLIO for entry in entries(goal)))
+        raise LimnerError(f"there is no learner {learner!r} to train on images; there are: {', '.join(known)}")
+    goal = goals_of(learner)[0]
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
