@@ -319,14 +319,14 @@ def test_what_began_from_a_forgotten_start_is_not_recommended(memory: Memory) ->
 def test_the_budget_cuts_by_the_pace_that_was_measured(memory: Memory) -> None:
     task = a_task(discs(0), "discs")
     unknown = advice(memory, task, budget_seconds=10.0)[0]
-    assert (unknown.strategy.seconds, unknown.strategy.steps) == (10.0, 1000)
+    assert (unknown.strategy.seconds, unknown.strategy.steps) == (10.0, 2000)
     tried(memory, a_task(discs(1), "past"), GOOD, 0.1, seconds=30.0)  # 300 steps: a tenth of a second each
     known = advice(memory, task, budget_seconds=10.0)
     assert (known[0].strategy.seconds, known[0].strategy.steps) == (10.0, 100)
     assert "shortened to 100 steps to fit into 10 s, as a step took 0.1 s here" in known[0].reason
     assert next(item for item in known if item.learner == "gan").strategy.steps == 2000  # nothing known of its pace
     roomy = advice(memory, task, budget_seconds=1e6)[0]
-    assert roomy.strategy.steps == 1000
+    assert roomy.strategy.steps == 2000
     assert "shortened" not in roomy.reason
 
 

@@ -32,17 +32,25 @@ _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=3
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
-        Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first while nothing better is known"),
-        Entry("gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way, worth comparing"),
-        Entry("vae", False, _VAE.replace(steps=1000), "a VAE from scratch needs no start"),
-        Entry("gan", False, _GAN.replace(steps=2000), "a GAN from scratch needs no start, but many steps"),
+        Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
+        Entry("gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way to make images, worth comparing"),
+        Entry("vae", False, _VAE.replace(steps=2000), "a VAE needs no start, and soon comes as near to real images as "
+              "a GAN, or nearer"),
+        Entry("gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as near to "
+              "real images"),
     ),
     "classify": (
         Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
         Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
     ),
 }  # fmt: skip
-"""Goal to entries, the surest first."""
+"""Goal to entries, the surest first.
+
+From scratch the VAE goes first by measurement: half a minute of one core each, six sets of colour images of 32 pixels,
+10 or 20 shots, one seed. Its kernel distance was lower, intervals apart, on two (weapons 1.4 to 2.0, potions 0.5 to
+1.1); on four (faces, shoes, walls, animals) the intervals overlapped. Its second thousand steps brought it nearer on
+weapons, potions and animals, and changed little elsewhere.
+"""
 
 
 def entries(goal: str, learner: str | None = None) -> tuple[Entry, ...]:
