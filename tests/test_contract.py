@@ -11,6 +11,9 @@ LEARNERS = {
     "vae class prior": ("vae", (1, 16, 16), {"latents": 3, "width": 4, "prior": "class"}, 0),
     "gan": ("gan", (1, 16, 16), {"latents": 3, "width": 4}, 0),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
+    "classifier conv4": ("classifier", (1, 16, 16), {"classes": 2, "width": 4, "network": "conv4"}, 2),
+    "prototypical": ("prototypical", (1, 16, 16), {"classes": 2, "width": 4}, 2),
+    "regressor": ("regressor", (1, 4, 4), {"width": 5}, 2),
 }
 
 

@@ -10,6 +10,7 @@ Each check raises ``AssertionError`` with a sentence where the learner breaks th
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +23,9 @@ from limner.engine import fit
 from limner.engine.run import Run
 from limner.engine.step import gradients, owned
 from limner.learners import Learner, describe, rebuild
-from limner.meta.algorithms import Episode, mean_gradient
+from limner.meta.algorithms import parts_of
+from limner.meta.execution import mean_gradient
+from limner.meta.inner import Episode, with_rates
 from limner.meta.plan import ALGORITHMS, MetaPlan
 from limner.seeds import generator
 from limner.tasks import ImageSet, Task
@@ -86,31 +89,41 @@ def gradient_is_right(learner: Learner, batch: Batch) -> None:
 
 
 def meta_gradients_agree(learner: Learner, batch: Batch) -> None:
-    """In float64, for each algorithm, vmap over tasks = loop over tasks; and MAML's = finite differences."""
-    params = _doubles(learner.init(0))
+    """In float64, for each algorithm, loop over tasks = threads = vmap = recomputed; and where the meta-gradient is one
+    of the query loss, it equals finite differences of that loss, in parameters and in learned step sizes."""
     episodes = [_episode(learner, _doubles(batch), seed) for seed in (0, 1)]
-    for algorithm in ALGORITHMS:
+    for algorithm, traits in ALGORITHMS.items():
+        if (traits.outer == "closed form") != (learner.kind == "prototypical"):
+            continue
         plan = MetaPlan(algorithm=algorithm, inner_steps=2, inner_rate=1e-3, inner_optimiser="sgd")
-        loop = mean_gradient(learner, plan, params, episodes, "loop").gradient
-        together = mean_gradient(learner, plan, params, episodes, "vmap").gradient
-        for name, value in loop.items():
-            gap = float((value - together[name]).abs().max() / (value.abs().max() + 1e-12))
-            assert gap < 1e-7 or float((value - together[name]).abs().max()) < 1e-12, (
-                f"{algorithm}: vmap and loop differ by {gap:.1e} in {name}"
-            )
-    plan = MetaPlan(algorithm="maml", inner_steps=2, inner_rate=1e-3, inner_optimiser="sgd")
-    found = mean_gradient(learner, plan, params, episodes[:1], "loop").gradient
+        start = with_rates(learner, plan, _doubles(learner.init(0)))
+        loop = mean_gradient(learner, plan, start, episodes, "loop").gradient
+        assert set(loop) == set(start), f"{algorithm}: no meta-gradient for {sorted(set(start) - set(loop))}"
+        others = {name: mean_gradient(learner, plan, start, episodes, name).gradient for name in ("threads", "vmap")}
+        if traits.second_order:
+            again = replace(plan, recompute=True)
+            others["recomputed"] = mean_gradient(learner, again, start, episodes, "loop").gradient
+        for execution, found in others.items():
+            for name, value in loop.items():
+                apart, largest = float((value - found[name]).abs().max()), float(value.abs().max())
+                assert apart < 1e-7 * largest + 1e-12, f"{algorithm}: {execution} and loop differ by {apart} in {name}"
+        if traits.second_order or traits.outer == "closed form":
+            _agrees_with_differences(learner, plan, start, episodes[:1])
+
+
+def _agrees_with_differences(learner: Learner, plan: MetaPlan, start: Params, episodes: list[Episode]) -> None:
+    found = mean_gradient(learner, plan, start, episodes, "loop").gradient
     for player in learner.players:
-        direction = _direction(owned(found, player))
+        direction = _direction(parts_of(found, player))
 
         def query_loss(step: float, player: str = player, direction: Params = direction) -> float:
-            moved = {**params, **{name: params[name] + step * direction[name] for name in direction}}
-            return float(mean_gradient(learner, plan, moved, episodes[:1], "loop").losses[player])
+            moved = {**start, **{name: start[name] + step * direction[name] for name in direction}}
+            return float(mean_gradient(learner, plan, moved, episodes, "loop").losses[player])
 
         measured = (query_loss(1e-6) - query_loss(-1e-6)) / 2e-6
         predicted = _dot(found, direction)
         assert abs(predicted - measured) / max(1.0, abs(predicted)) < 1e-5, (
-            f"MAML, {player}: meta-gradient {predicted}, finite difference {measured}"
+            f"{plan.algorithm}, {player}: meta-gradient {predicted}, finite difference {measured}"
         )
 
 
@@ -189,9 +202,8 @@ def _task(batch: Batch) -> Task:
 
 
 def _request(learner: Learner, batch: Batch) -> Request:
-    if learner.kind == "classifier":
-        return Request("logits", images=batch["images"])
-    return Request("sample", count=3)
+    what: Any = learner.answers[0]
+    return Request(what, count=3, images=batch["images"])
 
 
 def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int = 4) -> Batch:

@@ -12,7 +12,8 @@ Params = dict[str, Tensor]
 begin with ``fitted.`` belong to no player (they are computed after training, e.g. a latent mixture)."""
 
 Batch = dict[str, Tensor]
-"""``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes."""
+"""``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes. Of points:
+``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32."""
 
 Draws = dict[str, Tensor]
 """All randomness of one training step, drawn beforehand, so that a loss is a pure function."""
@@ -33,10 +34,11 @@ class Request:
     """What is asked of a trained learner.
 
     ``sample``: ``count`` new images. ``reconstruct``: each of ``images`` through the model. ``features`` and
-    ``logits``: one row for each of ``images``. Images are float ``(n, c, h, w)`` in [0, 1], in and out.
+    ``logits``: one row for each of ``images``. Images are float ``(n, c, h, w)`` in [0, 1], in and out. ``values``:
+    predicted targets, one row for each of ``images``, which may then be inputs ``(n, features)``.
     """
 
-    what: Literal["sample", "reconstruct", "features", "logits"]
+    what: Literal["sample", "reconstruct", "features", "logits", "values"]
     count: int = 0
     images: Tensor | None = None
     labels: Tensor | None = None

@@ -201,7 +201,7 @@ class _Session:
                 training.best_score, training.best = score, params
             training.curve.append(CurvePoint(training.step, training.seconds, values))
             self.tell("on_evaluate", training.step, values, params)
-        if self.place is not None and self.learner.kind != "classifier":
+        if self.place is not None and "sample" in self.learner.answers:
             finished = self.learner.finish(params, self._few(self.task.support), generator(self.seed, "finish"))
             samples = sample_bytes(self.learner, finished, _PICTURED, self.seed)
             write_atomically(self.place / "samples" / f"step-{training.step:06d}.png", grid_png(samples))

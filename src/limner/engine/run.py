@@ -97,7 +97,7 @@ class Run:
         for name, data in files.items():
             write_atomically(place / name, data)
         write_atomically(place / "curve.csv", curve_csv(self.curve).encode())
-        if self.state == "finished" and self.learner.kind != "classifier":
+        if self.state == "finished" and "sample" in self.learner.answers:
             for index, image in enumerate(self.sample(16, self.seed)):
                 write_atomically(place / "samples" / f"sample-{index:02d}.png", png(image))
         record = self.to_json() | {"sha256": {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}}

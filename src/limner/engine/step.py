@@ -71,7 +71,7 @@ def gradients(
             return loss.value, loss
 
         found, loss = torch.func.grad(value_of, has_aux=True)(own)
-        return found, loss
+        return (found if create_graph else {name: value.detach() for name, value in found.items()}), loss
     # A view is a new node of the graph: the derivative in it leaves out how the other players' parameters, moved in
     # their own turns, already depend on this player's.
     own = {
@@ -111,6 +111,7 @@ def step(
     anchor: float = 0.0,
     start: Params | None = None,
     create_graph: bool = False,
+    differentiable: bool = False,
     functional: bool = False,
 ) -> StepResult:
     """One turn of every player, in the learner's order; each sees the others as they are at its turn.
@@ -118,7 +119,8 @@ def step(
     rate          step size, times ``player_rates[player]`` and, parameter by parameter, ``rates[name]``
     clip          a gradient whose norm is larger is scaled down to it (0 = never)
     anchor        weight w of w·‖θ − start‖², added to each player's loss (L2-SP, Li et al. 2018, eq. 2)
-    create_graph  keep the graph, so that the result can be differentiated in ``params``
+    create_graph  keep the graph, so that the result can be differentiated in ``params``; ``differentiable`` keeps only
+                  that of the update, and takes the gradients for constants (first order)
 
     Pure: ``params`` and ``states`` stay as they are. A non-finite loss shows in ``losses`` and ``norms``; whoever
     calls decides whether to keep the result.
@@ -138,7 +140,7 @@ def step(
             found = {name: value * scale for name, value in found.items()}
         own = {name: params[name] for name in found}
         player_rate = rate * (player_rates or {}).get(player, 1.0)
-        with torch.set_grad_enabled(create_graph or functional):
+        with torch.set_grad_enabled(create_graph or differentiable):
             moved, states[player] = optimiser.update(own, found, states[player], player_rate, rates)
         params = {**params, **moved}
     return StepResult(params, states, losses, norms)

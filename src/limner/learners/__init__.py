@@ -9,14 +9,29 @@ from limner.errors import LimnerError
 from limner.learners.base import Learner
 from limner.learners.classifier import Classifier
 from limner.learners.gan import GAN
+from limner.learners.prototypical import Prototypical
+from limner.learners.regressor import Regressor
 from limner.learners.vae import VAE
 from limner.tasks.image_set import ImageSet
+from limner.tasks.points import Points
 from limner.types import Batch
 
-CATALOGUE: dict[str, Any] = {learner.kind: learner for learner in (VAE, GAN, Classifier)}
+CATALOGUE: dict[str, Any] = {learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor)}
 """Every learner by the name that the command line and the memory use."""
 
-__all__ = ["CATALOGUE", "GAN", "VAE", "Classifier", "Learner", "batch_of", "create", "describe", "rebuild"]
+__all__ = [
+    "CATALOGUE",
+    "GAN",
+    "VAE",
+    "Classifier",
+    "Learner",
+    "Prototypical",
+    "Regressor",
+    "batch_of",
+    "create",
+    "describe",
+    "rebuild",
+]
 
 
 def create(kind: str, image_shape: tuple[int, int, int], **options: Any) -> Learner:
@@ -66,8 +81,10 @@ def rebuild(description: dict[str, Any]) -> Learner:
     return create(description["kind"], tuple(description["image_shape"]), **description["options"])
 
 
-def batch_of(images: ImageSet) -> Batch:
-    """The whole image set as one batch: floats in [0, 1], labels where it has them."""
+def batch_of(images: ImageSet | Points) -> Batch:
+    """The whole image set as one batch: floats in [0, 1], labels where it has them. Of points: inputs and targets."""
+    if isinstance(images, Points):
+        return {"inputs": images.inputs, "targets": images.targets}
     batch = {"images": images.floats()}
     if images.labels is not None:
         batch["labels"] = images.labels

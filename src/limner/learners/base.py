@@ -17,12 +17,14 @@ class Learner(Protocol):
 
     kind         its name in the catalogue (``vae``, ``gan``, ``classifier``)
     players      the parties of its game, in the order in which they move; a player owns the keys ``player.*``
+    answers      what ``predict`` can be asked for: ``sample``, ``reconstruct``, ``features``, ``logits``, ``values``
     image_shape  (channels, height, width) it works on
     options      the keyword arguments that rebuild it: plain JSON
     """
 
     kind: str
     players: tuple[str, ...]
+    answers: tuple[str, ...]
     image_shape: tuple[int, int, int]
     options: dict[str, Any]
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
-from limner.networks import Encoder, Template
+from limner.networks import Conv4, Encoder, Template
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -27,12 +27,27 @@ class _Network(nn.Module):
         return self.head(self.embed(images))  # type: ignore[no-any-return]
 
 
+class _Conv4Network(nn.Module):
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, width: int, normalisation: str) -> None:
+        super().__init__()
+        self.body = Conv4(image_shape, width, normalisation)
+        self.head = nn.Linear(self.body.features, classes)
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.body(images)  # type: ignore[no-any-return]
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.body(images))  # type: ignore[no-any-return]
+
+
 class Classifier:
     """Convolutional classifier trained by cross-entropy: −log softmax(logits)[label], averaged over the batch.
 
-    classes   number of classes
-    features  width of the penultimate layer
-    width     channels at full resolution; doubled at each halving, at most four-fold
+    classes        number of classes
+    features       width of the penultimate layer (``plain`` only)
+    width          channels at full resolution; ``plain`` doubles them at each halving, at most four-fold
+    network        ``plain``: strided convolutions with GroupNorm; ``conv4``: that of the few-shot literature
+    normalisation  of ``conv4``: ``batch`` (by the batch at hand, as published: transductive) or ``group``
 
     >>> classifier = Classifier((1, 28, 28), classes=3, width=8)
     >>> request = Request("logits", images=torch.zeros(2, 1, 28, 28))
@@ -42,15 +57,35 @@ class Classifier:
 
     kind = "classifier"
     players = ("net",)
+    answers = ("logits", "features")
 
     def __init__(
-        self, image_shape: tuple[int, int, int], classes: int = 10, features: int = 64, width: int = 16
+        self,
+        image_shape: tuple[int, int, int],
+        classes: int = 10,
+        features: int = 64,
+        width: int = 16,
+        network: str = "plain",
+        normalisation: str = "batch",
     ) -> None:
+        if network not in ("plain", "conv4"):
+            raise LimnerError(f"a classifier has no network {network!r}; it has: plain, conv4")
+        if normalisation not in ("batch", "group"):
+            raise LimnerError(f"a classifier has no normalisation {normalisation!r}; it has: batch, group")
         if classes < 2:
             raise LimnerError(f"a classifier needs at least 2 classes, not {classes}; give labelled images")
         self.image_shape = image_shape
-        self.options: dict[str, Any] = {"classes": classes, "features": features, "width": width}
-        self._net = Template("net", lambda: _Network(image_shape, classes, features, width))
+        self.options: dict[str, Any] = {
+            "classes": classes, "features": features, "width": width,
+            "network": network, "normalisation": normalisation
+        }  # fmt: skip
+
+        def build() -> nn.Module:
+            if network == "conv4":
+                return _Conv4Network(image_shape, classes, width, normalisation)
+            return _Network(image_shape, classes, features, width)
+
+        self._net = Template("net", build)
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*``."""
@@ -66,7 +101,7 @@ class Classifier:
             raise LimnerError("a classifier learns from labels; give images with classes")
         logits = self._net(params, batch["images"])
         value = functional.cross_entropy(logits, batch["labels"])
-        accuracy = (logits.argmax(1) == batch["labels"]).float().mean()
+        accuracy = (logits.argmax(1) == batch["labels"]).to(value.dtype).mean()
         return Loss(value, {"cross_entropy": value, "accuracy": accuracy})
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:

@@ -31,6 +31,7 @@ class GAN:
 
     kind = "gan"
     players = ("critic", "generator")
+    answers = ("sample",)
 
     def __init__(
         self, image_shape: tuple[int, int, int], latents: int = 32, width: int = 16, gamma: float = 1.0

@@ -69,6 +69,7 @@ class VAE:
 
     kind = "vae"
     players = ("net",)
+    answers = ("sample", "reconstruct", "features")
 
     def __init__(
         self,
@@ -127,7 +128,7 @@ class VAE:
                 if mixture := LatentMixture.of(params):
                     latents = mixture.place(latents, generator)
                 return self._decode(params, latents)
-            if request.images is None or request.what == "logits":
+            if request.images is None or request.what not in self.answers:
                 raise LimnerError(f"a VAE cannot answer {request.what!r} here; ask it for samples, or give images")
             mean, _ = self._net(params, request.images, method="encode")
             return mean if request.what == "features" else self._decode(params, mean)

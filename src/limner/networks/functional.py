@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
 from torch import nn
 
+from limner.errors import LimnerError
 from limner.seeds import derive
 from limner.types import Params
 
@@ -25,9 +27,18 @@ class Template:
     def __init__(self, prefix: str, build: Any) -> None:
         self.prefix = prefix
         self._build = build
-        with torch.device("meta"):
-            self.module: nn.Module = build()
+        self._own = threading.local()
+        _refuse_hidden_state(self.module)
         self._names = [name for name, _ in self.module.named_parameters()]
+
+    @property
+    def module(self) -> nn.Module:
+        """The module without weights; each thread has its own, for a call puts weights into it for its duration."""
+        if not hasattr(self._own, "module"):
+            with torch.device("meta"):
+                self._own.module = self._build()
+        found: nn.Module = self._own.module
+        return found
 
     def init(self, seed: int) -> Params:
         """Fresh parameters, the same for the same seed; the global random state is left as it was."""
@@ -42,6 +53,21 @@ class Template:
         if method is None:
             return torch.func.functional_call(self.module, weights, inputs, strict=True)
         return torch.func.functional_call(_Method(self.module, method), _nested(weights), inputs, strict=True)
+
+
+def _refuse_hidden_state(module: nn.Module) -> None:
+    """Raises :class:`LimnerError` for layers whose output depends on more than weights and inputs."""
+    for name, layer in module.named_modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.track_running_stats:
+            raise LimnerError(
+                f"the layer {name} ({type(layer).__name__}) keeps running statistics, which a pure function cannot; "
+                "use GroupNorm, or track_running_stats=False for the statistics of the batch at hand"
+            )
+        if isinstance(layer, nn.modules.dropout._DropoutNd | nn.RReLU):
+            raise LimnerError(
+                f"the layer {name} ({type(layer).__name__}) draws random numbers of its own; draw them in the "
+                "learner's draw() and multiply by them in the forward pass"
+            )
 
 
 class _Method(nn.Module):

@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from limner.tasks.families import TaskFamily, family_from_json, family_of
 from limner.tasks.family import Family
 from limner.tasks.image_set import ImageSet
 from limner.tasks.load import describe, kinds, load
+from limner.tasks.n_way import NWayFamily
+from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.task import Task, split
 
-__all__ = ["Family", "ImageSet", "Task", "describe", "kinds", "load", "split"]
+__all__ = [
+    "Family",
+    "ImageSet",
+    "NWayFamily",
+    "Points",
+    "PointsTask",
+    "SinusoidFamily",
+    "Task",
+    "TaskFamily",
+    "describe",
+    "family_from_json",
+    "family_of",
+    "kinds",
+    "load",
+    "split",
+]

@@ -67,6 +67,10 @@ class Family:
         """The data spec of its images."""
         return self.images.name
 
+    def size(self, split: str) -> int:
+        """How many tasks ``split`` has by number: its classes."""
+        return len(self._classes(split)) if self.classes.get(split, True) else 0
+
     def task(self, split: str, index: int, seed: int) -> Task:
         """The ``index``-th class of ``split`` as a task; ``seed`` chooses its images."""
         classes = self._classes(split)
@@ -91,6 +95,7 @@ class Family:
     def to_json(self) -> dict[str, Any]:
         """What rebuilds it: the data spec, the sha256 of the images, and the arguments, as plain JSON."""
         return {
+            "kind": "one class",
             "spec": self.spec,
             "images_sha256": self.images.sha256,
             "shots": self.shots,
@@ -112,7 +117,7 @@ class Family:
         found = load(record["spec"]) if images is None else images
         if found.sha256 != record["images_sha256"]:
             raise LimnerError(f"the images of {record['spec']} have changed since this family was made; make a new one")
-        arguments = {name: value for name, value in record.items() if name not in ("spec", "images_sha256")}
+        arguments = {name: value for name, value in record.items() if name not in ("kind", "spec", "images_sha256")}
         return cls(found, **{**arguments, "fractions": tuple(record["fractions"])})
 
     def _task(self, class_index: int, generator: torch.Generator, seed: int) -> Task:

@@ -210,7 +210,11 @@ def _source(spec: Spec, items: list[Item], others: int, stamp: str) -> FileSourc
     labels = {item.label for item in items}
     source = FileSource(items, labels != {""}, stamp)
     if others:
-        are = "1 file that is no image by its name is" if others == 1 else f"{others:,} files that are no images by name are"
+        are = (
+            "1 file that is no image by its name is"
+            if others == 1
+            else f"{others:,} files that are no images by name are"
+        )
         source.notes.append(f"{are} left out")
     if source.labelled and "" in labels:
         source.items = [item._replace(label=item.label or ".") for item in items]
