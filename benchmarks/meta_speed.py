@@ -2,13 +2,12 @@
 
 All contenders get the same networks, tasks and start. First their meta-gradients are compared in float64; where one
 disagrees, nothing is measured. Then they step in turn, in another order each round, and a ratio is that of two medians
-over the rounds. Memory is what a step adds at its peak, in a process of its own.
+over the rounds. Each has a process of its own, and memory is what two steps add to it at their peak.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import resource
 import statistics
@@ -26,6 +25,7 @@ from meta_cells import SEED, Cell, cells, players
 from peers_meta import CONTENDERS, INNER_BETAS, OUTER_RATE, Contender, GameByHand, GameTask, Problem, Task
 from torch import Tensor, nn
 
+from limner.engine.allocator import keep_freed_memory
 from limner.engine.optimisers import named
 from limner.engine.step import init_states, owned
 from limner.errors import LimnerError
@@ -74,6 +74,7 @@ class Ours(Contender):
     execution: ClassVar[str] = "threads"
 
     def __init__(self, problem: Problem, start: Params) -> None:
+        keep_freed_memory()  # as limner.meta.learn does
         game = isinstance(problem.tasks[0], GameTask)
         self.prefix = "" if game else "net."
         self.learner: Any = create("gan", (1, 28, 28)) if game else NetworkLearner(problem)
@@ -183,21 +184,70 @@ def disagreement(cell: Cell, problem: Problem, contenders: Sequence[str]) -> dic
     return apart
 
 
-def in_turn(contenders: dict[str, Contender], rounds: int) -> dict[str, list[float]]:
-    """Seconds of a step of each in each round; one step before does not count.
+class Worker:
+    """A contender in a process of its own, so that one's allocator and threads are not another's."""
+
+    def __init__(self, index: int, called: str) -> None:
+        asked = harness.arguments()
+        told = {"DATA": asked.data, "LIMNER_DATA": asked.data_folder}
+        command = f"import meta_speed; meta_speed.serve({index}, {called!r}, {bool(asked.quick)})"
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", command],
+            cwd=Path(__file__).parent,
+            env=os.environ | {name: str(value) for name, value in told.items() if value},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.called, self.megabytes = called, float(self._answer())
+
+    def step(self) -> float:
+        """Seconds of one outer step."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def end(self) -> None:
+        """Send the process home."""
+        self.process.communicate()
+
+    def _answer(self) -> str:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise LimnerError(f"the process of {self.called} ended early; what it wrote is above")
+        return line
+
+
+def serve(index: int, called: str, quick: bool) -> None:
+    """What a worker does: tell the megabytes that two outer steps add, then the seconds of a step for each line read."""
+    torch.set_num_threads(THREADS)
+    cell = cells(quick)[index]
+    problem = cell.problem(images_of())
+    nn.Conv2d(1, 8, 3)(torch.zeros(2, 1, 8, 8)).sum().backward()  # loads what any convolution needs
+    (kind,) = (kind for kind in contenders_of(cell) if kind.called == called)
+    contender = kind(problem, start_of(problem))
+    gc.collect()
+    print(added_at_peak(lambda: [contender.step() for _ in range(2)] and None), flush=True)
+    for _ in sys.stdin:
+        gc.collect()
+        begun = time.perf_counter()
+        contender.step()
+        print(time.perf_counter() - begun, flush=True)
+
+
+def in_turn(workers: dict[str, Worker], rounds: int) -> dict[str, list[float]]:
+    """Seconds of a step of each in each round.
 
     Each round begins with another contender and goes the other way round, so that none always follows the same one.
     """
-    names = list(contenders)
+    names = list(workers)
     seconds: dict[str, list[float]] = {called: [] for called in names}
-    for index in range(rounds + 1):
+    for index in range(rounds):
         first = index % len(names)
         for called in (names[first:] + names[:first])[:: (-1) ** index]:
-            gc.collect()
-            begun = time.perf_counter()
-            contenders[called].step()
-            if index:
-                seconds[called].append(time.perf_counter() - begun)
+            seconds[called].append(workers[called].step())
     return seconds
 
 
@@ -234,35 +284,6 @@ def added_at_peak(work: Callable[[], None]) -> float:
     return resident(peak=True) - before
 
 
-def tell_memory(index: int, called: str, quick: bool) -> None:
-    """Print the megabytes that two outer steps of one contender add: what a process of its own is started for."""
-    torch.set_num_threads(THREADS)
-    cell = cells(quick)[index]
-    problem = cell.problem(images_of())
-    nn.Conv2d(1, 8, 3)(torch.zeros(2, 1, 8, 8)).sum().backward()  # loads what any convolution needs
-    (kind,) = (kind for kind in contenders_of(cell) if kind.called == called)
-    contender = kind(problem, start_of(problem))
-    gc.collect()
-    print(json.dumps(added_at_peak(lambda: [contender.step() for _ in range(2)] and None)))
-
-
-def memory(index: int, called: str) -> float:
-    """Megabytes that a step adds at its peak, measured in a process of its own."""
-    asked = harness.arguments()
-    told = {"DATA": asked.data, "LIMNER_DATA": asked.data_folder}
-    command = f"import meta_speed; meta_speed.tell_memory({index}, {called!r}, {bool(asked.quick)})"
-    done = subprocess.run(
-        [sys.executable, "-c", command],
-        cwd=Path(__file__).parent,
-        env=os.environ | {name: str(value) for name, value in told.items() if value},
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise LimnerError(f"the memory of {called} could not be measured: {done.stderr.strip().splitlines()[-1]}")
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
 def images_of() -> ImageSet:
     return load(harness.spec(SPEC), size=28, colour="grey")
 
@@ -280,12 +301,15 @@ def main() -> None:
         problem = cell.problem(images)
         contenders = made(cell, problem, missing)
         apart = disagreement(cell, problem, list(contenders))
-        seconds = in_turn(contenders, rounds)
+        workers = {called: Worker(index, called) for called in contenders}
+        seconds = in_turn(workers, rounds)
+        for worker in workers.values():
+            worker.end()
         row: dict[str, Any] = {"cell": cell.name}
         for kind in (Ours, OneByOne, *CONTENDERS):
             row[kind.called] = "not importable" if kind.called in missing else None
         for called, taken in seconds.items():
-            against, added = ratio(taken, seconds[Ours.called]), memory(index, called)
+            against, added = ratio(taken, seconds[Ours.called]), workers[called].megabytes
             median = 1000 * statistics.median(taken)
             mine = called == Ours.called
             row[called] = f"{harness.told(median)} ms" if mine else f"× {harness.told(against)}"
@@ -331,7 +355,7 @@ def story(rounds: int, details: Sequence[dict[str, Any]], slower: Sequence[str],
         f"over {rounds} rounds, its tasks shared by {THREADS} threads of one core each, and the memory that a step "
         "adds at its peak; the others are that many times Limner's time (above 1: slower), with the 95% interval from "
         f"the bootstrap over rounds. All others use {THREADS} threads within each operation. Contenders step in turn, "
-        "in another order each round. A task is 5-way 1-shot with 15 queries a class at 28×28 (Conv4), 16 noisy "
+        "each in a process of its own, in another order each round. A task is 5-way 1-shot with 15 queries a class at 28×28 (Conv4), 16 noisy "
         "patches of 32×32 and 16 to be judged on (denoiser), or 5 images of a class and 10 to be judged on (GAN)."
     )
     parts = [

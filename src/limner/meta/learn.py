@@ -14,6 +14,7 @@ from torch import Tensor
 
 from limner.config import Strategy
 from limner.engine import checkpoint
+from limner.engine.allocator import keep_freed_memory
 from limner.engine.checkpoint import Training
 from limner.engine.checks import digest, fitting_start
 from limner.engine.events import Listener, StopOnInterrupt
@@ -119,6 +120,7 @@ class _Session:
         directory: str | Path | None,
     ) -> None:
         self.learner, self.family, self.plan, self.seed = learner, family, plan, seed
+        keep_freed_memory()
         self.processes = Processes()
         self.listeners = list(listeners) if self.processes.first else []
         self.place = None if directory is None else Path(directory)
