@@ -42,8 +42,13 @@ unit: $(VENV)/.installed-test
 demo: setup
 	$(BIN)/limner demo --out limner-demo --force
 
-bench: $(VENV)/.installed-peers
+bench: $(VENV)/.installed-peers $(if $(filter meta-speed,$(NAME)),$(VENV)/.installed-bench-meta)
 	$(BIN)/python benchmarks/run.py $(NAME) $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
+
+$(VENV)/.installed-bench-meta: pyproject.toml tools/install_learn2learn.sh | $(BIN)/python
+	$(BIN)/pip install --quiet --editable ".[bench-meta]"
+	tools/install_learn2learn.sh $(BIN)/python
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache limner-demo

@@ -221,7 +221,7 @@ class Worker:
 
 
 def serve(index: int, called: str, quick: bool) -> None:
-    """What a worker does: tell the megabytes that two outer steps add, then the seconds of a step for each line read."""
+    """What a worker does: tell the megabytes that two outer steps add; then, for each line read, a step's seconds."""
     torch.set_num_threads(THREADS)
     cell = cells(quick)[index]
     problem = cell.problem(images_of())
@@ -355,8 +355,9 @@ def story(rounds: int, details: Sequence[dict[str, Any]], slower: Sequence[str],
         f"over {rounds} rounds, its tasks shared by {THREADS} threads of one core each, and the memory that a step "
         "adds at its peak; the others are that many times Limner's time (above 1: slower), with the 95% interval from "
         f"the bootstrap over rounds. All others use {THREADS} threads within each operation. Contenders step in turn, "
-        "each in a process of its own, in another order each round. A task is 5-way 1-shot with 15 queries a class at 28×28 (Conv4), 16 noisy "
-        "patches of 32×32 and 16 to be judged on (denoiser), or 5 images of a class and 10 to be judged on (GAN)."
+        "each in a process of its own, in another order each round. A task is 5-way 1-shot with 15 queries a class at "
+        "28×28 (Conv4), 16 noisy patches of 32×32 and 16 to be judged on (denoiser), or 5 images of a class and 10 to "
+        "be judged on (GAN)."
     )
     parts = [
         "Before anything is timed, all meta-gradients are compared with Limner's in float64: the farthest is "
