@@ -88,14 +88,16 @@ def _scaled(step: Tensor, name: str, rates: Params | None) -> Tensor:
 
 
 def _sgd(params: Params, gradients: Params, state: OptimiserState, rate: float, rates: Params | None) -> Updated:
-    moved = {name: value - rate * _scaled(gradients[name], name, rates) for name, value in params.items()}
+    moved = {
+        name: torch.sub(value, _scaled(gradients[name], name, rates), alpha=rate) for name, value in params.items()
+    }
     return Updated(moved, OptimiserState(state.updates + 1, {}, {}))
 
 
 def _momentum(decay: float) -> Update:
     def update(params: Params, gradients: Params, state: OptimiserState, rate: float, rates: Params | None) -> Updated:
         mean = {name: decay * state.mean[name] + gradients[name] for name in params}
-        moved = {name: value - rate * _scaled(mean[name], name, rates) for name, value in params.items()}
+        moved = {name: torch.sub(value, _scaled(mean[name], name, rates), alpha=rate) for name, value in params.items()}
         return Updated(moved, OptimiserState(state.updates + 1, mean, {}))
 
     return update

@@ -113,6 +113,7 @@ def step(
     create_graph: bool = False,
     differentiable: bool = False,
     functional: bool = False,
+    measure: bool = True,
 ) -> StepResult:
     """One turn of every player, in the learner's order; each sees the others as they are at its turn.
 
@@ -121,6 +122,8 @@ def step(
     anchor        weight w of w·‖θ − start‖², added to each player's loss (L2-SP, Li et al. 2018, eq. 2)
     create_graph  keep the graph, so that the result can be differentiated in ``params``; ``differentiable`` keeps only
                   that of the update, and takes the gradients for constants (first order)
+
+    measure       whether to return the norms of the gradients, which takes a while with small networks
 
     Pure: ``params`` and ``states`` stay as they are. A non-finite loss shows in ``losses`` and ``norms``; whoever
     calls decides whether to keep the result.
@@ -134,7 +137,8 @@ def step(
         )
         if anchor and start is not None:
             found = {name: value + 2 * anchor * (params[name] - start[name]) for name, value in found.items()}
-        norms[player] = norm_of(found)
+        if measure or clip:
+            norms[player] = norm_of(found)
         if clip:
             scale = (clip / (norms[player] + 1e-12)).clamp(max=1.0)
             found = {name: value * scale for name, value in found.items()}

@@ -124,6 +124,7 @@ class Inner:
             create_graph=self.second_order,
             differentiable=self.differentiable,
             functional=self.functional,
+            measure=False,
         )
         return result.params, result.states
 

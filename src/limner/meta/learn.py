@@ -23,9 +23,10 @@ from limner.engine.step import States, norm_of, owned
 from limner.errors import LimnerError
 from limner.learners import Learner, describe
 from limner.meta.algorithms import MetaGradient
+from limner.meta.checks import check, check_twice
 from limner.meta.episodes import device_of, episode_of
 from limner.meta.execution import Processes, choose, mean_gradient
-from limner.meta.inner import with_rates
+from limner.meta.inner import Episode, with_rates
 from limner.meta.judge import Trajectory, trajectory
 from limner.meta.plan import MetaPlan
 from limner.model_file import RATES
@@ -129,7 +130,7 @@ class _Session:
         self.begun = time.perf_counter()
         self.failures = 0
         self.found: Trajectory | None = None
-        _check(learner, plan, self.processes)
+        check(learner, plan, self.processes.count)
         fresh = learner.init(seed) if start is None else _fitting(learner, start, seed)
         self.start = {name: value.to(self.device) for name, value in with_rates(learner, plan, fresh).items()}
 
@@ -160,8 +161,7 @@ class _Session:
             states = {group: self.optimiser.init(owned(self.start, group)) for group in groups}
             random = generator(self.seed, "meta")
             training = Training(self.start, states, {}, random, torch.zeros(0, dtype=torch.int64))
-        if self.plan.execution == "auto":
-            self._choose(training)
+        self._try(training)
         self.save(training)  # a place that cannot be written to shows before the work, not after it
         self.begun = time.perf_counter() - training.seconds
         return training
@@ -270,12 +270,18 @@ class _Session:
         both = [group for player in self.learner.players for group in (player, RATES + player)]
         return [group for group in both if owned(self.start, group)]
 
-    def _choose(self, training: Training) -> None:
+    def _try(self, training: Training) -> None:
+        """Some tasks before the first step, for what only they can show."""
         random = generator(self.seed, "timing")
         episodes = [
             episode_of(self.learner, self.plan, self.family.sample("train", random), random)
             for _ in range(self.plan.tasks)
         ]
+        check_twice(self.learner, self.plan, self.start, episodes[0])
+        if self.plan.execution == "auto":
+            self._choose(training, episodes)
+
+    def _choose(self, training: Training, episodes: list[Episode]) -> None:
         found = choose(self.learner, self.plan, self.start, self.processes.share(episodes))
         names = ("loop", "threads", "vmap")
         chosen = names[int(self.processes.agree(float(names.index(found.execution))))]
@@ -308,18 +314,6 @@ class _Session:
         self.failures = 0
         training.params = {**training.params, **moved}
         training.states = states
-
-
-def _check(learner: Learner, plan: MetaPlan, processes: Processes) -> None:
-    if (plan.traits.outer == "closed form") != (learner.kind == "prototypical"):
-        raise LimnerError(
-            f"the algorithm {plan.algorithm} does not go with the learner {learner.kind}: prototypical networks are "
-            "learned by the algorithm prototypical, and only they"
-        )
-    if plan.tasks < processes.count:
-        raise LimnerError(
-            f"{processes.count} processes cannot share {plan.tasks} tasks; give tasks={processes.count} or more"
-        )
 
 
 def _fitting(learner: Learner, start: Params, seed: int) -> Params:

@@ -28,16 +28,16 @@ class Template:
         self.prefix = prefix
         self._build = build
         self._own = threading.local()
-        _refuse_hidden_state(self.module)
-        self._names = [name for name, _ in self.module.named_parameters()]
+        module = self._empty().module
+        _refuse_hidden_state(module)
+        self._names = [name for name, _ in module.named_parameters()]
 
-    @property
-    def module(self) -> nn.Module:
+    def _empty(self) -> _Empty:
         """The module without weights; each thread has its own, for a call puts weights into it for its duration."""
-        if not hasattr(self._own, "module"):
+        if not hasattr(self._own, "empty"):
             with torch.device("meta"):
-                self._own.module = self._build()
-        found: nn.Module = self._own.module
+                self._own.empty = _Empty(self._build())
+        found: _Empty = self._own.empty
         return found
 
     def init(self, seed: int) -> Params:
@@ -49,10 +49,32 @@ class Template:
 
     def __call__(self, params: Params, *inputs: Any, method: str | None = None) -> Any:
         """The module's ``forward`` (or another ``method``) with the weights ``prefix.*`` of ``params``."""
-        weights = {name: params[f"{self.prefix}.{name}"] for name in self._names}
-        if method is None:
-            return torch.func.functional_call(self.module, weights, inputs, strict=True)
-        return torch.func.functional_call(_Method(self.module, method), _nested(weights), inputs, strict=True)
+        empty = self._empty()
+        try:
+            for name, own, attribute in empty.places:
+                own[attribute] = params[f"{self.prefix}.{name}"]
+            return (empty.module if method is None else getattr(empty.module, method))(*inputs)
+        finally:
+            for (_, own, attribute), value in zip(empty.places, empty.values, strict=True):
+                own[attribute] = value
+
+
+class _Empty:
+    """A module on the meta device, and every place in it where a weight belongs (one that is shared has several).
+
+    What ``torch.func.functional_call`` does, with the places looked up once instead of at each call.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        names: dict[int, str] = {}
+        self.places: list[tuple[str, dict[str, Any], str]] = []
+        self.values: list[nn.Parameter] = []
+        for name, value in module.named_parameters(remove_duplicate=False):
+            layer, _, attribute = name.rpartition(".")
+            known = names.setdefault(id(value), name)
+            self.places.append((known, module.get_submodule(layer)._parameters, attribute))
+            self.values.append(value)
 
 
 def _refuse_hidden_state(module: nn.Module) -> None:
@@ -68,19 +90,3 @@ def _refuse_hidden_state(module: nn.Module) -> None:
                 f"the layer {name} ({type(layer).__name__}) draws random numbers of its own; draw them in the "
                 "learner's draw() and multiply by them in the forward pass"
             )
-
-
-class _Method(nn.Module):
-    """Calls another method of a module through ``forward``, which ``functional_call`` needs."""
-
-    def __init__(self, module: nn.Module, method: str) -> None:
-        super().__init__()
-        self.module = module
-        self.method = method
-
-    def forward(self, *inputs: Any) -> Any:
-        return getattr(self.module, self.method)(*inputs)
-
-
-def _nested(weights: Params) -> Params:
-    return {f"module.{name}": value for name, value in weights.items()}
