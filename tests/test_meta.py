@@ -202,3 +202,97 @@ def test_a_plan_that_cannot_be_used_is_told(changes, told):
 def test_a_plan_survives_json():
     plan = MetaPlan(algorithm="maml", inner_betas=(0.5, 0.9), augmentation=("flip",), player_rates={"critic": 2.0})
     assert MetaPlan.from_json(plan.to_json()) == plan
+
+
+def test_a_stopped_meta_training_resumes_exactly(tmp_path):
+    class Press(Listener):
+        def on_step(self, step, values):
+            if step == 7:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    plan = replace(PLAN, algorithm="maml++", steps=14, validate_every=4, execution="loop", keep="last")
+    whole = learn(VAE, family(), plan, seed=5)
+    stopped = learn(VAE, family(), plan, seed=5, directory=tmp_path, listeners=[Press()])
+    assert (stopped.state, stopped.cost.steps) == ("stopped", 7)
+    with pytest.raises(LimnerError, match="go on with resume"):
+        learn(VAE, family(), plan, seed=5, directory=tmp_path)
+    with pytest.raises(LimnerError, match="its seed and start differ"):
+        learn(VAE, family(), plan, seed=6, directory=tmp_path, resume=True)
+    resumed = learn(VAE, family(), plan, seed=5, directory=tmp_path, resume=True)
+    assert resumed.state == "finished"
+    assert not list(tmp_path.iterdir())
+    for name, value in whole.params.items():
+        assert torch.equal(value, resumed.params[name]), name
+    for name, value in whole.rates.items():
+        assert torch.equal(value, resumed.rates[name]), name
+    assert [point.step for point in resumed.curve] == [point.step for point in whole.curve] == [4, 8, 12, 14]
+    assert resumed.curve[-1].values == whole.curve[-1].values
+
+
+def test_the_best_start_on_held_out_classes_is_kept():
+    """A rate that is far too large spoils what was learned; what is kept is from before."""
+    plan = replace(PLAN, algorithm="fomaml", steps=40, validate_every=5, rate=5e-2, execution="loop")
+    start = learn(VAE, family(), plan, seed=1)
+    scores = {point.step: point.values["net query loss after"] for point in start.curve}
+    best = min(scores, key=scores.get)
+    assert start.trajectory.summary()["net query loss after"] == pytest.approx(scores[best])
+    if best != 40:
+        assert any(f"the start kept is that of step {best}" in note for note in start.notes)
+    last = learn(VAE, family(), replace(plan, keep="last"), seed=1)
+    assert last.trajectory.summary()["net query loss after"] == pytest.approx(scores[40])
+
+
+def test_steps_without_a_finite_gradient_are_left_out_and_counted():
+    class Spoilt(type(VAE)):
+        """Not a number in the losses of some calls."""
+
+        calls = 0
+
+        def loss(self, player, params, batch, draws):
+            self.calls += 1
+            found = super().loss(player, params, batch, draws)
+            return found._replace(value=found.value * float("nan")) if self.calls in (13, 200) else found
+
+    learner = Spoilt(SHAPE, latents=2, width=4)
+    plan = replace(PLAN, algorithm="fomaml", steps=8, validate_every=0, execution="loop")
+    start = learn(learner, family(), plan, seed=1)
+    assert any(note.startswith("1 outer steps gave no finite") for note in start.notes)
+    assert all(torch.isfinite(value).all() for value in start.params.values())
+
+    class LaterSpoilt(Spoilt):
+        def loss(self, player, params, batch, draws):
+            self.calls += 1
+            found = super(Spoilt, self).loss(player, params, batch, draws)
+            return found._replace(value=found.value * float("nan")) if self.calls > 20 else found
+
+    failed = learn(LaterSpoilt(SHAPE, latents=2, width=4), family(), replace(plan, steps=50, validate_tasks=1), seed=1)
+    assert failed.state == "failed"
+    assert all(torch.isfinite(value).all() for value in failed.params.values())
+    assert any("11 in a row" in note for note in failed.notes)
+
+
+def test_n_way_and_sinusoid_families_are_learned():
+    from limner.tasks import NWayFamily, SinusoidFamily
+
+    n_way = NWayFamily(family(30).images, ways=3, shots=2, queries=3, turns=True)
+    learner = create("prototypical", SHAPE, classes=3, width=4)
+    plan = MetaPlan(algorithm="prototypical", steps=30, tasks=2, rate=1e-2, execution="loop", validate_tasks=20)
+    start = learn(learner, n_way, plan)
+    assert start.trajectory.summary()["net accuracy after"] > 0.6
+    assert n_way.size("test") > 0
+    wave = SinusoidFamily(shots=5, queries=5)
+    plan = MetaPlan(
+        algorithm="maml", steps=300, tasks=10, inner_steps=1, inner_rate=0.01, inner_optimiser="sgd", execution="vmap"
+    )
+    regressor = create("regressor", (1, 1, 1))
+    learned = learn(regressor, wave, plan).trajectory.summary()["net query loss after"]
+    assert learned < learn(regressor, wave, replace(plan, steps=1)).trajectory.summary()["net query loss after"]
+
+
+def test_learners_and_algorithms_that_do_not_go_together_are_told():
+    with pytest.raises(LimnerError, match="only they"):
+        learn(VAE, family(), MetaPlan(algorithm="prototypical"))
+    with pytest.raises(LimnerError, match="only they"):
+        learn(create("prototypical", SHAPE), family(), MetaPlan(algorithm="maml"))
+    with pytest.raises(LimnerError, match="does not fit"):
+        learn(VAE, family(), PLAN, start=create("vae", SHAPE, latents=3, width=4).init(0))
