@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 COLUMNS = {
     "runs": ("id", "name", "state", "learner", "task_name", "steps", "seconds", "scores", "created"),
     "models": ("sha256", "name", "learner", "bytes", "runs", "created"),
-    "starts": ("sha256", "name", "origin", "learner", "bytes", "created"),
+    "starts": ("sha256", "name", "origin", "learner", "scores", "bytes", "created"),
     "tasks": ("sha256", "name", "goal", "shots", "queries", "runs", "created"),
     "images": ("sha256", "name", "images", "image_shape", "classes", "licence"),
     "recommendations": ("id", "rank", "learner", "source", "expected", "reason"),
@@ -121,8 +121,8 @@ def table(title: str, columns: Sequence[str], rows_of_text: Sequence[Sequence[st
 def short(name: str, value: Any) -> str:
     """A value as a table's cell."""
     if name == "scores" and isinstance(value, Mapping):
-        best = value.get("kernel_distance")
-        return "" if best is None else f"kernel distance {number(best['value'])}"
+        best = "kernel_distance" if "kernel_distance" in value else next(iter(value), None)
+        return "" if best is None else f"{best.replace('_', ' ')} {number(value[best]['value'])}"
     if name == "learner" and isinstance(value, Mapping):
         return f"{value['kind']} {'×'.join(str(side) for side in value['image_shape'])}"
     if name in ("sha256", "id"):
@@ -148,11 +148,17 @@ def number(value: float | None) -> str:
 def counted(counts: Mapping[str, Any]) -> str:
     """Counts in words.
 
-    >>> counted({"runs": 2, "models": ["a"]})
-    '2 runs, 1 models'
+    >>> counted({"runs": 2, "data_sets": ["a"], "strategies": 1})
+    '2 runs, 1 data set, 1 strategy'
     """
-    told = ((part if isinstance(part, int) else len(part), name.replace("_", " ")) for name, part in counts.items())
-    return ", ".join(f"{count} {name}" for count, name in told) or "nothing"
+    told = []
+    for name, part in counts.items():
+        count = part if isinstance(part, int) else len(part)
+        words = name.replace("_", " ")
+        if count == 1:
+            words = words.removesuffix("s") if not words.endswith("ies") else f"{words.removesuffix('ies')}y"
+        told.append(f"{count:,} {words}")
+    return ", ".join(told) or "nothing"
 
 
 def rows(kind: str, found: list[dict[str, Any]], json: bool, *, empty: str, title: str) -> None:
@@ -164,6 +170,9 @@ def rows(kind: str, found: list[dict[str, Any]], json: bool, *, empty: str, titl
     else:
         columns = COLUMNS[kind]
         table(title, columns, [[short(name, row[name]) for name in columns] for row in found])
+        for row in found:
+            if reason := row.get("reason") if kind == "runs" else None:
+                typer.echo(f"  {row['id']} {row['name']}: {reason}")
 
 
 def record(found: dict[str, Any], json: bool) -> None:
@@ -277,16 +286,46 @@ def recommendations(found: Sequence[Recommendation], json: bool) -> None:
 
 
 def start(made: Learned, json: bool) -> None:
-    """What meta-training came to."""
+    """What meta-training came to; where it was stopped, how to go on. Only the first of several processes speaks."""
+    if made.state == "elsewhere":
+        return
     if json:
         document(made.to_json())
-        return
-    typer.echo(f"start     {made.sha256[:12]} {made.name}".rstrip())
-    for sentence in made.notes:
-        typer.echo(f"  {sentence}")
-    if made.path is not None:
-        typer.echo(f"file      {made.path}")
-    typer.echo(f"use       limner adapt generate DATA --shots {made.shots} --start {made.sha256[:12]}")
+    else:
+        typer.echo(f"start     {made.sha256[:12]} {made.name}".rstrip())
+        for sentence in made.notes:
+            typer.echo(f"  {sentence}")
+        if made.test:
+            _adaptation(made.test)
+        for what, place in {"directory": made.directory, "file": made.path, "page": made.page}.items():
+            if place is not None:
+                typer.echo(f"{what:<9} {place}")
+        if made.state == "finished" and made.configuration["learner"] in ("vae", "gan", "classifier"):
+            goal = made.configuration["goal"]
+            typer.echo(f"use       limner adapt {goal} DATA --shots {made.shots} --start {made.sha256[:12]}")
+    steps = f"{made.cost['steps']:,} outer steps"
+    if made.state == "failed":
+        complain(f"meta-training failed after {steps}; the start is what was sound before: try lower rates")
+        raise typer.Exit(1)
+    if made.state == "stopped":
+        again = "" if made.directory is None else f"; go on with: limner meta-train --resume {made.directory}"
+        raise Stopped(f"stopped after {steps} and saved{again}")
+
+
+def _adaptation(test: dict[str, Any]) -> None:
+    """A table of what adaptation does on unseen tasks, step by step."""
+    from limner.reports import words
+
+    steps = {name: pairs for name, pairs in test["steps"].items() if name.endswith(("query loss", "accuracy"))}
+    count = len(next(iter(steps.values())))
+    places = [place for place in (0, 1, 2, 3, 5, 10, 15, 20, 30, 50) if place < count]
+    columns = ["", *("before" if place == 0 else f"{place} step{'' if place == 1 else 's'}" for place in places)]
+    columns = columns if count > 1 else ["", "by prototypes"]
+    cells = [
+        [words.label(name), *(f"{number(pairs[place][0])} ± {number(pairs[place][1])}" for place in places)]
+        for name, pairs in steps.items()
+    ]
+    table(f"adapting to {test['tasks']} {test['split']} tasks (mean, 95% interval)", columns, cells)
 
 
 def files(made: Written, json: bool) -> None:

@@ -150,11 +150,18 @@ class Adviser:
                 described = describe(create(entry.learner, shape))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why))
                 continue
+            classes = len(task.support.class_names)
             for reference, description, about in self._starts(entry.learner, shape):
+                if task.goal == "classify" and description["options"].get("classes", classes) != classes:
+                    continue
                 name = about["name"] or reference[:12]
                 same = _same_source(about.get("family"), task.source)
                 words = f"the start {name} was learned from many small tasks on {_shape_words(shape)}"
                 words += " from the same source as these" if same else ""
+                words += "".join(
+                    f" (on unseen ones its {name.replace('_', ' ')} after adaptation was {score['value']:.3g})"
+                    for name, score in about.get("scores", {}).items()
+                )
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
                 found.append(Candidate(description, strategy, 0.0, "portfolio", f"{words}, and {entry.why}", evidence))

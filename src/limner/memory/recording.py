@@ -91,12 +91,14 @@ def add_model(
     rates: Params | None = None,
     family: dict[str, Any] | None = None,
     plan: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
 ) -> str:
     """The sha256 of the model, its weights kept as an artifact; see :meth:`limner.memory.Memory.put_model`."""
     if role not in ("model", "start"):
         raise LimnerError(f"a stored model has no role {role!r}; it has: model, start")
     about = {"family": plain(family), "plan": plain(plan)}
-    data = encode(params, plain(learner), role, rates, {name: part for name, part in about.items() if part})
+    told = {name: part for name, part in {**plain(more or {}), **about}.items() if part}
+    data = encode(params, plain(learner), role, rates, told)
     sha256 = artifacts.put(data)
     row = ModelRow(
         sha256=sha256, role=role, name=name, bytes=len(data), learner_sha256=add_learner(session, learner),

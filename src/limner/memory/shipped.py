@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from limner.errors import LimnerError
 from limner.model_file import StoredModel, decode
@@ -23,6 +24,23 @@ def shipped_starts(folder: Path = DATA) -> list[StoredModel]:
     """
     found = [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
     return [model for model in found if model.metadata["role"] == "start"]
+
+
+def record_of(model: StoredModel) -> dict[str, Any]:
+    """A shipped model as plain data, as the memory tells of its own.
+
+    >>> record_of(load_shipped("shipped:glyphs-vae"))["name"]
+    'shipped:glyphs-vae'
+    """
+    return {
+        "sha256": model.sha256,
+        "learner": model.learner_description,
+        "bytes": sum(value.numel() * value.element_size() for value in model.params.values()),
+        "created": None,
+        "scores": {},
+        **{name: value for name, value in model.metadata.items() if name != "reference"},
+        "name": model.metadata["reference"],
+    }
 
 
 def load_shipped(reference: str, folder: Path = DATA) -> StoredModel:

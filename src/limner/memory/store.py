@@ -150,6 +150,8 @@ class Memory:
             row.threads, row.device = run.cost.threads, run.cost.device
             if directory is not None:
                 row.directory = str(Path(directory).absolute())
+            if run.state == "stopped":
+                row.reason = f"stopped by hand; {liveness.way_on(row)}"
             liveness.end(row)
             recording.put_curve(session, row.id, run.curve)
             if scores is not None:
@@ -186,11 +188,13 @@ class Memory:
         scores: Scores | None = None,
         rates: Params | None = None,
         plan: dict[str, Any] | None = None,
+        about: dict[str, Any] | None = None,
     ) -> str:
         """Keep a model, or with ``role="start"`` a meta-learned start (``rates``: its learned step sizes). Its sha256.
 
         ``run`` is the id of the run that made it, ``parent`` the model it came from. ``family`` is the task family that
-        it was meta-learned on, ``plan`` how (its inner loop is what the adviser then proposes for adaptation).
+        it was meta-learned on, ``plan`` how (its inner loop is what the adviser then proposes for adaptation). What
+        else is to be known ``about`` it, as JSON, is kept in its file; :meth:`get_model` gives it among the metadata.
         """
         with self.database.writing() as session:
             if parent is not None:
@@ -198,6 +202,7 @@ class Memory:
             sha256 = recording.add_model(
                 session, self.artifacts, params, learner_description,
                 role=role, name=name, parent=parent, rates=rates, family=family, plan=plan,
+                more=about,
             )  # fmt: skip
             if run is not None:
                 lookup.find_run(session, run).model_sha256 = sha256
@@ -219,7 +224,8 @@ class Memory:
             row = lookup.find_model(session, reference)
             listed = lookup.stored_model(session, row)
         whole = decode(self.artifacts.get(row.sha256), f"the artifact of model {row.sha256[:12]}")
-        return StoredModel(row.sha256, whole.params, listed.learner_description, listed.metadata, whole.rates)
+        metadata = whole.metadata | listed.metadata
+        return StoredModel(row.sha256, whole.params, listed.learner_description, metadata, whole.rates)
 
     def models(
         self, kind: str | None = None, image_shape: tuple[int, int, int] | None = None, role: str | None = None
@@ -251,10 +257,18 @@ class Memory:
     def show(self, reference: str) -> dict[str, Any]:
         """All about the one thing whose id begins with ``reference`` or whose name it is; ``what`` says what it is.
 
-        Raises :class:`LimnerError`, naming candidates, where nothing or more than one thing fits.
+        ``shipped:NAME`` is a model that comes with Limner. Raises :class:`LimnerError`, naming candidates, where
+        nothing or more than one thing fits.
         """
+        from limner.memory.shipped import load_shipped, record_of
+
+        if reference.startswith("shipped:"):
+            return {"what": "model", **record_of(load_shipped(reference))}
         with self.database.reading() as session:
-            return lookup.show(session, reference)
+            found = lookup.show(session, reference)
+        if found["what"] == "model" and not self.artifacts.problem(found["sha256"]):
+            found = decode(self.artifacts.get(found["sha256"])).metadata | found
+        return found
 
     def verify(self) -> Sentences:
         """A sentence for each thing that is wrong: artifacts damaged, missing, or of no model. Empty = all well."""

@@ -13,24 +13,10 @@ if TYPE_CHECKING:
 
 def listed(memory: Memory) -> list[dict[str, Any]]:
     """A row for each start, the memory's newest first, then the shipped ones; ``origin`` says which it is."""
-    from limner.memory.shipped import shipped_starts
+    from limner.memory.shipped import record_of, shipped_starts
 
     own = [{"origin": "memory", **row} for row in memory.list("starts")]
-    shipped = [
-        {
-            "origin": "shipped",
-            "sha256": model.sha256,
-            "name": model.metadata["reference"],
-            "learner": model.learner_description,
-            "bytes": sum(value.numel() * value.element_size() for value in model.params.values()),
-            "created": None,
-            "family": model.metadata.get("family"),
-            "plan": model.metadata.get("plan"),
-        }
-        for model in shipped_starts()
-        if model.metadata["role"] == "start"
-    ]
-    return own + shipped
+    return own + [{"origin": "shipped", **record_of(model)} for model in shipped_starts()]
 
 
 def refuse_unknown(reference: str, memory: Memory) -> None:

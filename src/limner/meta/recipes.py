@@ -1,0 +1,71 @@
+"""What each algorithm begins with for each kind of learner, where the plan's own defaults are poor: one table.
+
+Fields of a :class:`~limner.meta.plan.MetaPlan`, for whatever nobody asks to be otherwise. Sources: MAML (Finn et al.
+2017, appendix A: Omniglot, one inner step of gradient descent at 0.4; sine waves, one at 0.01, 25 tasks a step),
+Reptile (Nichol et al. 2018, appendix A: Adam at 0.001 on batches of 10, outer step 1), iMAML (Rajeswaran et al. 2019,
+section 4: λ = 2, 16 inner steps, 5 of conjugate gradients), MAML++ (Antoniou et al. 2019: 5 inner steps). The rest is
+our own choice.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ALL = ""
+_CLASSIFY: dict[str, dict[str, Any]] = {
+    _ALL: {"inner_optimiser": "sgd", "inner_rate": 0.4, "inner_steps": 1, "tasks": 16, "validate_every": 50},
+    "meta-sgd": {"inner_rate": 0.1},
+    "maml++": {"inner_rate": 0.1, "inner_steps": 5, "tasks": 8},
+    "anil": {"inner_rate": 0.1, "inner_steps": 5},
+    "boil": {"inner_rate": 0.4},
+    "imaml": {"inner_rate": 0.1, "inner_steps": 16, "proximal": 2.0, "conjugate_steps": 5, "tasks": 8},
+    "reptile": {
+        "inner_optimiser": "adam", "inner_rate": 1e-3, "inner_betas": (0.0, 0.999), "inner_steps": 5, "inner_batch": 10,
+        "optimiser": "sgd", "rate": 1.0, "tasks": 5,
+    },
+}  # fmt: skip
+_REGRESS: dict[str, dict[str, Any]] = {
+    _ALL: {
+        "inner_optimiser": "sgd", "inner_rate": 0.01, "inner_steps": 1, "tasks": 25, "steps": 5000,
+        "validate_every": 250, "validate_tasks": 100,
+    },
+    "anil": {"inner_steps": 5},
+    "maml++": {"inner_steps": 5},
+    "imaml": {"inner_steps": 16, "proximal": 2.0},
+    "reptile": {
+        "inner_rate": 0.02, "inner_steps": 8, "inner_batch": 10, "optimiser": "sgd", "rate": 0.1, "tasks": 5
+    },
+}  # fmt: skip
+
+PLANS: dict[str, dict[str, dict[str, Any]]] = {
+    "classifier": _CLASSIFY,
+    "prototypical": {_ALL: {"tasks": 4, "validate_every": 50, "validate_tasks": 50}},
+    "regressor": _REGRESS,
+    "vae": {_ALL: {"validate_every": 25}},
+    "gan": {
+        _ALL: {"validate_every": 25},
+        "reptile": {"tasks": 1, "inner_steps": 15, "inner_rate": 4e-3, "inner_batch": 10, "rate": 5e-4},
+    },
+}
+"""For each kind of learner, what all algorithms begin with (under the empty name) and what one of them does instead."""
+
+OPTIONS: dict[str, dict[str, Any]] = {"classifier": {"network": "conv4", "width": 32}}
+"""Options of a learner that is meta-trained, where they are others than for ordinary training."""
+
+IMAGES: dict[str, tuple[int, int]] = {
+    "generate": (10, 10),
+    "classify": (1, 15),
+    "cluster": (5, 15),
+    "regress": (10, 10),
+}
+"""For each goal how many images (of each class; or points) a task has to learn from, and to be judged on."""
+
+
+def recipe(algorithm: str, kind: str) -> dict[str, Any]:
+    """Fields of a plan for ``algorithm`` with a learner of ``kind``; nothing where the plan's own defaults will do.
+
+    >>> recipe("maml", "classifier")["inner_rate"], recipe("maml", "regressor")["inner_rate"], recipe("maml", "new")
+    (0.4, 0.01, {})
+    """
+    table = PLANS.get(kind, {})
+    return {**table.get(_ALL, {}), **table.get(algorithm, {})}

@@ -1,0 +1,232 @@
+"""The page and the card of a start: what it was learned from, what adaptation from it does, and on what examples."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from limner.model_file import RATES, write_atomically
+from limner.reports import start_words, words
+from limner.reports.figures import Plot, curve_plot
+from limner.reports.page import _environment, _gallery, _versions
+from limner.reports.start_figures import bar_plot, function_plot, rates_plot, trajectory_plot
+from limner.seeds import generator
+from limner.types import Params, Request
+
+if TYPE_CHECKING:
+    from limner.meta import MetaPlan, Start, Trajectory
+    from limner.meta.inner import Episode
+    from limner.tasks import PointsTask, Task, TaskFamily
+    from limner.verbs.meta_train import Learned
+
+EXAMPLES = 3
+SAMPLES = 16
+
+
+class Example(NamedTuple):
+    """A validation task, its start and what adaptation made of it."""
+
+    task: Task | PointsTask
+    episode: Episode
+    before: Params
+    after: Params
+
+
+def write(directory: str | Path, made: Start, seen: Trajectory | None, family: TaskFamily, learned: Learned) -> Path:
+    """Write ``report.html`` and ``README.md`` into the start's directory; the path of the page.
+
+    seen     what adaptation does on tasks of classes that were neither learned from nor chosen by
+    learned  what the memory and the command line know of it
+    """
+    place = Path(directory)
+    asked = learned.configuration
+    told = {
+        "title": words.title(asked["family"]),
+        "learned": learned,
+        "asked": asked,
+        "algorithm": start_words.ALGORITHMS[made.plan.algorithm],
+        "learner": words.learner_in_words(made.learner) if asked["goal"] != "regress" else "a multilayer perceptron",
+        "purpose": start_words.GOALS[asked["goal"]],
+        "tasks": start_words.tasks_in_words(asked["goal"], asked.get("ways"), asked["shots"], asked["queries"]),
+        "adaptation": start_words.adaptation_in_words(made.plan),
+        "outer": start_words.outer_in_words(made.plan),
+        "cost": words.cost_in_words(made.cost),
+        "verdict": verdict(made, seen),
+        "rows": _rows(made, seen),
+        "split": "" if seen is None else seen.split,
+        "measured": 0 if seen is None else len(next(iter(seen.values.values()))),
+        "usable": made.learner.kind in ("vae", "gan", "classifier"),
+    }
+    environment = _environment()
+    page = environment.get_template("start.html").render(
+        **told,
+        learning=[plot.svg() for plot in _learning(made)],
+        adapting=[plot.svg() for plot in _adapting(made, seen)],
+        examples=list(_shown(made, family, asked["goal"])),
+        versions=_versions(),
+    )
+    write_atomically(place / "report.html", page.encode())
+    card = environment.get_template("start.md").render(**told, name=learned.name or place.name)
+    write_atomically(place / "README.md", card.encode())
+    return place / "report.html"
+
+
+def verdict(made: Start, seen: Trajectory | None) -> str:
+    """What adaptation comes to on unseen tasks, in one sentence; empty where losses rank nothing or none are known."""
+    name = None if seen is None else start_words.headline(list(seen.values))
+    if seen is None or name is None:
+        return ""
+    steps = seen.mean(name)
+    taken = min(start_words.steps_learned(made.plan), len(steps) - 1)
+    (before, _), (after, reach) = steps[0], steps[taken]
+    value = words.label(name.partition(" ")[2]).lower()
+    come = f"{_number(after, name)} (± {_number(reach, name)})"
+    if made.plan.traits.outer == "closed form":
+        return f"On {len(seen.values[name])} unseen tasks the {value} by prototypes is {come}."
+    how = f"{taken} step{'' if taken == 1 else 's'}"
+    return (
+        f"On {len(seen.values[name])} unseen tasks {how} of adaptation take{'s' if taken == 1 else ''} the {value} "
+        f"from {_number(before, name)} to {come}."
+    )
+
+
+def examples(made: Start, family: TaskFamily, count: int = EXAMPLES) -> Iterator[Example]:
+    """Some validation tasks (train tasks where none are held back), each adapted to as the start was learned for."""
+    from limner.meta import adapt
+    from limner.meta.episodes import device_of, episode_of
+
+    plan = replace(made.plan, turns=False, augmentation=())
+    if plan.traits.outer == "displacement":  # else its batches would come from the query too
+        plan = replace(plan, algorithm="fomaml")
+    device = device_of(plan)
+    start = made.params | {RATES + name: value for name, value in (made.rates or {}).items()}
+    start = {name: value.to(device) for name, value in start.items()}
+    split = "validation" if family.size("validation") else "train"
+    random = generator(0, "examples")
+    for index in range(min(count, family.size(split))):
+        task = family.task(split, index, seed=index)
+        episode = episode_of(made.learner, plan, task, random)
+        yield Example(task, episode, start, adapt(made.learner, plan, start, episode))
+
+
+def _shown(made: Start, family: TaskFamily, goal: str) -> Iterator[dict[str, Any]]:
+    """The examples as the page shows them: galleries of images, or a plot of a function."""
+    for number, example in enumerate(examples(made, family)):
+        name = f"Task {number + 1}"
+        if goal == "regress":
+            yield {"name": name, "plot": _function(made, example, name).svg()}
+        elif goal == "generate":
+            parts = {
+                "Learned from": _bytes(_first(example.episode, made.plan)),
+                "Made before adaptation": samples(made, example, example.before),
+                "Made after": samples(made, example, example.after),
+                "Real ones, held back": _bytes(example.episode.query["images"][:SAMPLES]),
+            }
+            galleries = {what: _gallery(images, what.lower(), SAMPLES) for what, images in parts.items()}
+            yield {"name": f"{name}: {words.title(example.task.name)}", "galleries": galleries}
+        else:
+            support = example.task.support
+            galleries = {"Learned from": _gallery(support.images, "images learned from", 60)}  # type: ignore[union-attr]
+            yield {"name": name, "galleries": galleries | _judged(made, example)}
+
+
+def samples(made: Start, example: Example, params: Params) -> Tensor:
+    """New images from ``params``, finished on the example's support, uint8 ``(16, c, h, w)``."""
+    from limner.engine.run import sample_bytes
+
+    batch = {"images": _first(example.episode, made.plan)}
+    finished = made.learner.finish(params, batch, generator(0, "finish"))
+    return sample_bytes(made.learner, finished, SAMPLES, 0).cpu()
+
+
+def _first(episode: Episode, plan: MetaPlan) -> Tensor:
+    """The support's images: those of the first inner step, or where there are none the query's."""
+    return episode.inner["images"][0] if "images" in episode.inner else episode.query["images"]
+
+
+def _judged(made: Start, example: Example) -> dict[str, Any]:
+    """Query images that were put into the right class after adaptation, and into a wrong one."""
+    images, labels = example.episode.query["images"], example.episode.query["labels"]
+    if made.learner.kind == "prototypical" and not any(name.startswith("fitted.") for name in example.after):
+        return {"To be sorted": _gallery(_bytes(images), "images to be sorted", 30)}
+    logits = made.learner.predict(example.after, Request("logits", images=images), generator(0, "page"))
+    right = logits.argmax(1) == labels
+    found = {"Told rightly": _bytes(images[right]), "Mistaken": _bytes(images[~right])}
+    return {what: _gallery(part, what.lower(), 30) for what, part in found.items() if len(part)}
+
+
+def _function(made: Start, example: Example, name: str) -> Plot:
+    inputs, targets = example.episode.query["inputs"], example.episode.query["targets"]
+    order = inputs[:, 0].argsort()
+    predictions = [
+        made.learner.predict(params, Request("values", images=inputs[order]), generator(0, "page"))[:, 0].tolist()
+        for params in (example.before, example.after)
+    ]
+    support = example.task.support
+    points = (support.inputs[:, 0].tolist(), support.targets[:, 0].tolist())  # type: ignore[union-attr]
+    true = (inputs[order, 0].tolist(), targets[order, 0].tolist())
+    return function_plot(true, points, predictions[0], predictions[1], name)
+
+
+def _learning(made: Start) -> list[Plot]:
+    """Validation as it was learned, before and after adaptation."""
+    names = list(made.trajectory.values) if made.trajectory is not None else []
+    best = start_words.headline(names)
+    chosen = [name for name in names if name.endswith("query loss")] + ([best] if best else [])
+    plots = []
+    for name in dict.fromkeys(chosen):
+        closed = made.plan.traits.outer == "closed form"
+        keys = [f"{name} after"] if closed else [f"{name} before", f"{name} after"]
+        if any(key in point.values for point in made.curve for key in keys):
+            plots.append(curve_plot({"": made.curve}, keys, title=f"{words.label(name)} on validation tasks"))
+    return plots
+
+
+def _adapting(made: Start, seen: Trajectory | None) -> list[Plot]:
+    """Step by step on unseen tasks, layer by layer, and the learned step sizes."""
+    plots: list[Plot] = []
+    closed = made.plan.traits.outer == "closed form"
+    if seen is not None and not closed:
+        best = start_words.headline(list(seen.values))
+        losses = [name for name in seen.values if name.endswith("query loss")]
+        for name in dict.fromkeys([*([best] if best else []), *losses]):
+            title = f"{words.label(name)} on unseen tasks"
+            plots.append(trajectory_plot(seen, [name], learned=made.plan.inner_steps, title=title))
+    moved = (made.trajectory or seen).moved if (made.trajectory or seen) is not None else {}  # type: ignore[union-attr]
+    if any(moved.values()):
+        plots.append(bar_plot(moved, "How far each layer moves", "change, as a share of its size"))
+    if made.rates:
+        plots.append(rates_plot(made.rates, made.plan.traits.rates))
+    return plots
+
+
+def _rows(made: Start, seen: Trajectory | None) -> list[dict[str, str]]:
+    """Before, after as many steps as it was learned for, and after all that were measured."""
+    if seen is None:
+        return []
+    rows = []
+    learned = start_words.steps_learned(made.plan)
+    for name, found in seen.values.items():
+        if any(found == seen.values[row["key"]] for row in rows):  # a loss that is its one term
+            continue
+        steps = seen.mean(name)
+        shown = [f"{_number(mean, name)} ± {_number(reach, name)}" for mean, reach in steps]
+        row = {"key": name, "name": words.label(name), "after": shown[min(learned, len(shown) - 1)]}
+        row["steps"] = f"after {learned} step{'' if learned == 1 else 's'}" if len(shown) > 1 else "by prototypes"
+        row["before"] = shown[0] if len(shown) > 1 else ""
+        row["longest"] = shown[-1] if len(shown) - 1 > learned else ""
+        rows.append(row | {"most": f"after {len(shown) - 1} steps"})
+    return rows
+
+
+def _number(value: float, name: str) -> str:
+    return f"{100 * value:.1f}%" if name.endswith("accuracy") else words.short_number(value)
+
+
+def _bytes(images: Tensor) -> Tensor:
+    return images.mul(255).round().clamp(0, 255).to(torch.uint8).cpu()
