@@ -1,6 +1,7 @@
 """Meta-learning: starts learned over a family of tasks, by the engine's own step."""
 
 from limner.meta.algorithms import MetaGradient, meta_gradient
+from limner.meta.clusters import clustering
 from limner.meta.execution import Choice, choose, mean_gradient
 from limner.meta.inner import Episode, adapt
 from limner.meta.judge import Trajectory, trajectory
@@ -17,6 +18,7 @@ __all__ = [
     "Trajectory",
     "adapt",
     "choose",
+    "clustering",
     "learn",
     "mean_gradient",
     "meta_gradient",
