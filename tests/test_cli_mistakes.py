@@ -261,6 +261,8 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["recommend", "digits", "--learner", "llm"], "vae, gan"),
         (["adapt", "generate", "digits", "--set", "steps=0"], "a whole number from 1"),
         (["train", "vae", "digits", "--set", "steps=0"], "a whole number from 1"),
+        (["train", "vae", "digits", "--set", "warmup=-1"], "warmup -1 cannot be used"),
+        (["adapt", "generate", "digits", "--set", "evaluate_every=-5"], "evaluate_every -5 cannot be used"),
         (["adapt", "generate", "digits", "--set", "steps=5", "--budget", "60s"], "both say when to end"),
         (["train", "vae", "digits", "--set", "seconds=5", "--budget", "9steps"], "both say when to end"),
         (["train", "vae", "digits", "--start", "nonsense"], "the starts are: shipped:glyphs-"),

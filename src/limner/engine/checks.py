@@ -36,10 +36,6 @@ load them with size=16,colour=grey or make the learner for (1, 32, 32)
             )
     if not len(task.support):
         raise LimnerError(f"{task.name} has no images to learn from; give at least 1")
-    if strategy.seconds and not strategy.steps:
-        raise LimnerError(
-            f"the strategy allows {strategy.seconds:g} seconds but no steps; give the most steps that may be made"
-        )
     for player in strategy.player_rates:
         if player not in learner.players:
             raise LimnerError(

@@ -292,7 +292,7 @@ class _Session:
             return (training.step + 1) / strategy.warmup
         if strategy.schedule == "constant":
             return 1.0
-        used = training.step / max(strategy.steps, 1)
+        used = training.step / strategy.steps
         if strategy.seconds:
             used = max(used, training.seconds / strategy.seconds)
         return 0.5 * (1 + math.cos(math.pi * min(used, 1.0)))

@@ -142,7 +142,7 @@ def _size(shape: tuple[int, ...]) -> str:
 def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[dict[str, Any], Budget]:
     """The fields of a strategy that were asked for, with the right types, and the budget.
 
-    Raises :class:`LimnerError` for a field of another type, for no steps at all, and where both say when to end.
+    Raises :class:`LimnerError` for a field that does not exist or cannot be so, and where both say when to end.
     """
     limits = budgets.parse(budget)
     given = typed(fields or {}, Strategy().to_json(), "strategy")
@@ -152,8 +152,7 @@ def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[d
                 f"the budget {budget} and {name}={given[name]} both say when to end; give one of them "
                 "(a time and a number of steps together are --budget 2m,500steps)"
             )
-    if given.get("steps", 1) < 1:
-        raise LimnerError(f"with steps={given['steps']} nothing would be learned; give a whole number from 1")
+    Strategy().replace(**given)  # a mistake is told before anything is done
     return given, limits
 
 
