@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 from limner.verbs import directories
-from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare, with_budget
+from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -61,9 +61,11 @@ def adapt(
             learner = kind
         remembered.add_task(prepared.task, parent=prepared.images)
         adviser = Adviser(remembered)
-        found = adviser.recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
+        found = adviser.recommend(
+            prepared.task, budget_seconds=limits.seconds, learner=learner, budget_steps=limits.steps
+        )
         advice = choose(found, start, learner)
-        strategy = with_budget(advice.strategy, limits).replace(**given_fields)
+        strategy = advice.strategy.replace(**given_fields)
         if given is not None:
             strategy = strategy.replace(start=start if start.startswith("shipped:") else given.sha256)
         elif start == "scratch":

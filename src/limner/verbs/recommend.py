@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from limner.verbs import budget as budgets
-from limner.verbs.line import check_learner, prepare, with_budget
+from limner.verbs.line import check_learner, prepare
 
 if TYPE_CHECKING:
     from limner.memory import Recommendation
@@ -32,5 +31,7 @@ def recommend(
     prepared = prepare(spec, shots, seed)
     with Memory.open(memory) as remembered:
         remembered.add_task(prepared.task, parent=prepared.images)
-        found = Adviser(remembered).recommend(prepared.task, budget_seconds=limits.seconds, learner=learner)
-    return [replace(advice, strategy=with_budget(advice.strategy, limits)) for advice in found]
+        adviser = Adviser(remembered)
+        return adviser.recommend(
+            prepared.task, budget_seconds=limits.seconds, budget_steps=limits.steps, learner=learner
+        )
