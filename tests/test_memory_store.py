@@ -1,57 +1,23 @@
-"""The memory keeps what it is told, whole, for several processes at once, and through a kill."""
+"""The memory keeps what it is told, whole, and gives it back as it was."""
 
 from __future__ import annotations
 
 import json
 import os
-import signal
-import subprocess
 import sys
-import textwrap
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from made_up import VAE, a_run, a_task, images, some_scores
 from sqlalchemy import inspect, text
 
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.database import locate
-from limner.memory.processes import started
-from limner.tasks.image_set import ImageSet
-from limner.tasks.task import Task
-from limner.types import Cost, CurvePoint, Score, Scores
-
-VAE = {"kind": "vae", "image_shape": [1, 16, 16], "options": {"latents": 4}}
-
-
-def images(seed: int, name: str = "dots", count: int = 5) -> ImageSet:
-    made = torch.randint(0, 256, (count, 1, 16, 16), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
-    return ImageSet(made, name)
-
-
-def a_task(seed: int = 0, name: str = "dots") -> Task:
-    return Task("generate", f"{name} {seed}", images(2 * seed, name), images(2 * seed + 1, name), seed, name)
-
-
-def a_run(value: float = 1.0, **changes: Any) -> Any:
-    fields: dict[str, Any] = {
-        "params": {"net.a": torch.full((3, 2), value)}, "best": None, "state": "finished", "notes": ["a note"],
-        "curve": [CurvePoint(1, 0.5, {"loss": 2.0}), CurvePoint(2, 1.0, {"loss": float("nan")})],
-        "cost": Cost(1.5, 20, 2, "cpu"), "lineage": {"start": "scratch"},
-    }  # fmt: skip
-    return SimpleNamespace(**fields | changes)
-
-
-def some_scores(value: float = 0.1) -> Scores:
-    values = {"kernel_distance": Score(value, value - 0.05, value + 0.05, 0.01), "coverage": Score(float("nan"))}
-    return Scores(values, "pixels", 64, 5, 5, notes=("coverage could not be measured: too few images",))
+from limner.types import CurvePoint
 
 
 @pytest.fixture
@@ -172,6 +138,28 @@ def test_every_kind_lists_and_shows(memory: Memory) -> None:
     assert memory.show(sha256)["shots"] == 5
 
 
+def test_what_comes_with_limner_is_shown_too(memory: Memory) -> None:
+    shown = memory.show("shipped:glyphs-gan")
+    assert (shown["what"], shown["role"], shown["name"]) == ("model", "start", "shipped:glyphs-gan")
+    assert shown["sha256"] == memory.get_model("shipped:glyphs-gan").sha256
+    assert shown["plan"]["algorithm"] == "reptile"
+    json.dumps(shown, allow_nan=False)
+    assert memory.show("shipped:glyph-net")["role"] == "features"
+    with pytest.raises(LimnerError, match="no model 'shipped:zz' comes with Limner"):
+        memory.show("shipped:zz")
+
+
+def test_a_run_stopped_by_hand_tells_how_to_go_on(memory: Memory, tmp_path: Path) -> None:
+    run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0, directory=tmp_path / "here")
+    memory.finish_run(run, a_run(state="stopped"), None)
+    assert memory.show(run)["reason"] == (
+        f"stopped by hand; go on with: limner adapt generate --resume {tmp_path / 'here'}"
+    )
+    memory.resume_run(run)
+    memory.finish_run(run, a_run(), None)
+    assert memory.show(run)["reason"] == ""
+
+
 def test_a_failed_run_is_told_and_can_be_taken_up(memory: Memory) -> None:
     run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
     memory.fail_run(run, "the loss was not a number")
@@ -183,154 +171,6 @@ def test_a_failed_run_is_told_and_can_be_taken_up(memory: Memory) -> None:
     memory.finish_run(run, a_run(), None)
     with pytest.raises(LimnerError, match="is finished already"):
         memory.finish_run(run, a_run(), None)
-
-
-def in_process(code: str, *arguments: str) -> subprocess.Popen[str]:
-    body = "import sys\nsys.path.insert(0, sys.argv[1])\nimport test_memory_store as here\n" + textwrap.dedent(code)
-    command = [sys.executable, "-c", body, str(Path(__file__).parent), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
-
-
-def test_four_processes_write_at_once(tmp_path: Path) -> None:
-    """All open a memory that does not exist yet, at the same moment, and each makes twenty runs: none is lost."""
-    writers = [
-        in_process(
-            """
-            import time
-            from pathlib import Path
-            Path(sys.argv[2] + f".ready{sys.argv[3]}").touch()
-            while not Path(sys.argv[2] + ".go").exists():
-                time.sleep(0.001)
-            with here.Memory.open(sys.argv[2]) as memory:
-                for index in range(20):
-                    task = memory.add_task(here.a_task(index % 3))
-                    run = memory.begin_run(task, here.VAE, here.Strategy(), index, f"{sys.argv[3]}-{index}")
-                    memory.finish_run(run, here.a_run(float(index)), here.some_scores())
-            """,
-            str(tmp_path / "shared"), str(number),
-        )
-        for number in range(4)
-    ]  # fmt: skip
-    while len(list(tmp_path.glob("shared.ready*"))) < 4 and all(writer.poll() is None for writer in writers):
-        time.sleep(0.01)
-    (tmp_path / "shared.go").touch()
-    for writer in writers:
-        _, complaint = writer.communicate(timeout=120)
-        assert writer.returncode == 0, complaint
-    with Memory.open(tmp_path / "shared") as memory:
-        runs = memory.runs()
-        assert sorted(run["name"] for run in runs) == sorted(f"{n}-{i}" for n in range(4) for i in range(20))
-        assert {run["state"] for run in runs} == {"finished"}
-        assert len(memory.list("tasks")) == 3
-        assert len(memory.list("models")) == 20  # equal parameters are one model
-        assert memory.verify() == []
-
-
-@contextmanager
-def begun_elsewhere(location: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A run that goes on in a process of its own: the process and the run's id."""
-    process = in_process(
-        """
-        import time
-        from pathlib import Path
-        memory = here.Memory.open(sys.argv[2])
-        task = memory.add_task(here.a_task())
-        run = memory.begin_run(task, here.VAE, here.Strategy(), 0, "doomed", Path("my runs/there"))
-        print(run, flush=True)
-        time.sleep(600)
-        """,
-        str(location),
-    )
-    assert process.stdout is not None
-    try:
-        yield process, process.stdout.readline().strip()
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
-    with begun_elsewhere(tmp_path / "memory") as (doomed, run):
-        with Memory.open(tmp_path / "memory") as memory:
-            assert memory.show(run)["state"] == "running"  # its process lives
-            with pytest.raises(LimnerError, match="is running"):
-                memory.resume_run(run)
-        os.kill(doomed.pid, signal.SIGKILL)
-        while started(doomed.pid) is not None:
-            time.sleep(0.01)
-        with Memory.open(tmp_path / "memory") as memory:  # dead, though nobody has waited for it yet
-            (listed,) = memory.list("runs")
-            assert (listed["id"], listed["state"]) == (run, "killed")
-            assert listed["finished"] is not None
-            there = Path("my runs/there").absolute()
-            assert listed["reason"] == (
-                f"its process ended without a word; go on with: limner adapt generate --resume '{there}'"
-            )
-            assert memory.resume_run("doomed")["directory"] == str(there)
-            memory.finish_run(run, a_run(), some_scores())
-            assert memory.show(run)["state"] == "finished"
-
-
-def test_a_killed_run_without_a_directory_says_so(tmp_path: Path) -> None:
-    with Memory.open(tmp_path) as memory:
-        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
-        alter(memory, "UPDATE runs SET process_started = 'another time'")
-    with Memory.open(tmp_path) as memory:
-        assert memory.show(run)["reason"].endswith("it kept no directory to go on from, so begin it anew")
-
-
-def test_a_living_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
-    """The number is used again: after a while, or after a restart of the machine, when numbers begin anew."""
-    with begun_elsewhere(tmp_path) as (living, run):
-        with Memory.open(tmp_path) as memory, memory.database.reading() as session:
-            begun = session.execute(text("SELECT process_started FROM runs")).scalar_one()
-        assert begun == started(living.pid)
-        same_number_later = started(os.getpid())
-        assert same_number_later is not None
-        boot, _, ticks = begun.rpartition(" ")
-        after_restart = f"{'0' * len(boot)} {ticks}".strip()
-        for told in (same_number_later, after_restart):
-            with Memory.open(tmp_path) as memory:
-                assert memory.show(run)["state"] == "running"
-                alter(memory, "UPDATE runs SET process_started = :told", told=told)
-            with Memory.open(tmp_path) as memory:
-                assert memory.show(run)["state"] == "killed"
-                alter(
-                    memory,
-                    "UPDATE runs SET state = 'running', process = :pid, process_started = :begun, lease = :later",
-                    pid=living.pid, begun=begun, later=time.time() + 300,
-                )  # fmt: skip
-
-
-def alter(memory: Memory, statement: str, **values: Any) -> None:
-    with memory.database.writing() as session:
-        session.execute(text(statement), values)
-
-
-def test_a_run_on_another_host_is_believed_until_its_lease_ends(tmp_path: Path) -> None:
-    with Memory.open(tmp_path) as memory:
-        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
-        alter(memory, "UPDATE runs SET host = 'elsewhere', process = 1")
-    with Memory.open(tmp_path) as memory:
-        assert memory.show(run)["state"] == "running"
-        alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
-        memory.renew([run])
-    with Memory.open(tmp_path) as memory:
-        assert memory.show(run)["state"] == "running"
-        alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
-    with Memory.open(tmp_path) as memory:
-        assert memory.show(run)["state"] == "killed"
-
-
-def test_the_start_of_a_process_is_told_apart() -> None:
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    begun = started(child.pid)
-    assert begun is not None
-    assert begun != started(os.getpid())
-    child.kill()
-    child.wait()
-    assert started(child.pid) is None
 
 
 def test_where_a_memory_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -364,24 +204,6 @@ def test_writers_wait_and_readers_do_not(memory: Memory) -> None:
         assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
         assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
     assert inspect(memory.database._engine).has_table("alembic_version")
-
-
-def test_a_run_gives_signs_of_life_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limner.memory.liveness.LEASE", 0.5)
-    with Memory.open(tmp_path) as memory:
-        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
-
-        def lease() -> float:
-            with memory.database.reading() as session:
-                return float(session.execute(text("SELECT lease FROM runs")).scalar_one())
-
-        first = lease()
-        deadline = time.time() + 10
-        while lease() <= first and time.time() < deadline:
-            time.sleep(0.05)
-        assert lease() > first
-        memory.finish_run(run, a_run(), None)
-        assert memory.show(run)["state"] == "finished"
 
 
 @pytest.mark.skipif(not os.environ.get("LIMNER_TEST_POSTGRES"), reason="LIMNER_TEST_POSTGRES names no empty database")
