@@ -1,4 +1,4 @@
-"""Limner learns to make and mend images from a handful of examples, and gets better with every task it has done.
+"""Limner learns to make images from a handful of examples, and gets better with every task it has done.
 
 Everything here is loaded on first use, so that importing Limner costs nothing:
 

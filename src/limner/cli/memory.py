@@ -50,12 +50,12 @@ def list_(
 @app.command("show", epilog="Example: limner memory show 3f2a90")
 def show_(
     reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="An id or its beginning, a name or a run directory.")
+        str, typer.Argument(metavar="REFERENCE", help="An id, a name, a run directory or shipped:NAME.")
     ],
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
-    """All about one run, model, task or image set."""
+    """All about one run, model, task or data set."""
     with opened(memory) as remembered:
         record = remembered.show(run_of(reference))
     show.record(record, json)
@@ -100,9 +100,7 @@ def import_(
 
 @app.command(epilog="Example: limner memory forget folder:my-images --dry-run")
 def forget(
-    reference: Annotated[
-        str, typer.Argument(metavar="REFERENCE", help="An image set, task, run or model: id or name.")
-    ],
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="A data set, task, run or model: id or name.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     memory: options.MemoryAt = None,
     json: options.Json = False,
