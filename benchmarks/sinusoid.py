@@ -90,7 +90,8 @@ def main() -> None:
             f"Mean squared error on 100 other points of {TASKS} test waves, {SHOTS} points each to learn from, after "
             "0, 1, 5 and 10 steps of plain gradient descent (rate 0.01, the paper's; times what was learned, for "
             "Meta-SGD and MAML++), with 95% bootstrap intervals over waves. The network is the paper's (two hidden "
-            f"layers of 40), so are the 25 waves in an outer step and Adam at 0.001; {steps:,} outer steps instead of 70,000. "
+            f"layers of 40), so are the 25 waves in an outer step and Adam at 0.001; {steps:,} outer steps instead of "
+            "70,000. "
             "*All waves together* is the same network trained on every wave at once; it and *from scratch* take the "
             "same steps. Amplitudes run from 0.1 to 5, so always answering 0 has an error of about 4.3."
         ),
