@@ -208,6 +208,27 @@ def test_a_classifier_is_scored_by_accuracy(place, capsys):
     accuracy = made["scores"]["values"]["accuracy"]
     assert accuracy["low"] < accuracy["value"] < accuracy["high"]
     assert accuracy["value"] > 0.2
+    page = (place / "classifier" / "report.html").read_text()
+    assert "Where it errs" in page
+    assert f"It puts {accuracy['value']:.1%} of 300 images that it never saw in their own class" in page
+    assert json.loads((place / "classifier" / "run.json").read_text())["task"]["support"]["classes"] == list(
+        "0123456789"
+    )
+    assert told(capsys, ["evaluate", "classifier", "digits"])["query"] == 1797 - 400
+    assert "real against real" not in capsys.readouterr().out
+
+
+def test_a_classifier_is_scored_on_classes_by_their_names(place, capsys):
+    threes = told(capsys, ["evaluate", "classifier", "digits,classes=3"])
+    assert threes["query"] < 183
+    everything = told(capsys, ["evaluate", "classifier", "digits"])["values"]["accuracy"]["value"]
+    parts = [told(capsys, ["evaluate", "classifier", f"digits,classes={name}"]) for name in ("0-4", "9+8+7+6+5")]
+    right = sum(part["query"] * part["values"]["accuracy"]["value"] for part in parts)
+    assert right / sum(part["query"] for part in parts) == pytest.approx(everything)
+    assert main(["evaluate", "classifier", "glyphs,limit=2"]) == 2
+    assert "classifier does not know the class " in capsys.readouterr().err
+    assert main(["sample", "classifier"]) == 2
+    assert "classifier is a classifier, which makes no images" in capsys.readouterr().err
 
 
 def test_force_begins_a_run_again(place):

@@ -31,9 +31,7 @@ from limner.errors import LimnerError
 )
 def test_what_cannot_be_is_refused(field: str, value: Any, right: str) -> None:
     named = field.replace("learning_rate", "learning rate")
-    with pytest.raises(
-        LimnerError, match=f"the strategy's {named} .*{right}"
-    ):
+    with pytest.raises(LimnerError, match=f"the strategy's {named} .*{right}"):
         Strategy(**{field: value})
     with pytest.raises(LimnerError):
         Strategy().replace(**{field: value})

@@ -20,7 +20,7 @@ from limner.reports import card, page
 from limner.reports.compared import compared, verdict
 from limner.reports.words import reading
 from limner.tasks import ImageSet
-from limner.types import Cost, CurvePoint, Score, Scores
+from limner.types import Cost, CurvePoint, Mistake, Score, Scores
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" $x_1$"
 VOID = {"meta", "img", "br", "link", "input", "hr", "path", "use"}
@@ -177,6 +177,31 @@ def test_a_report_without_query_scores_or_samples(tmp_path):
     _, parsed = write_run(tmp_path, run_of(kind="classifier"), None, samples=None)
     assert "It made these" not in parsed.text
     assert "limner sample" not in parsed.text
+
+
+def test_a_classifier_shows_where_it_errs(tmp_path):
+    accuracy = Scores({"accuracy": Score(0.5, 0.1, 0.9)}, "its own logits", 0, 2, 5)
+    wrong = [Mistake(noise(1, seed=index)[0], f"<{index}>", "cat") for index in range(30)]
+    for mistakes, told in (
+        (wrong, "24 of 30 images held back"),
+        (wrong[:1], "The one image"),
+        ([], "every image held"),
+    ):
+        _, parsed = write_run(tmp_path, run_of(kind="classifier"), accuracy, samples=None, mistakes=mistakes)
+        assert told in parsed.text
+        assert parsed.text.count("taken for cat") == min(len(mistakes), 24)
+    assert "It puts 50.0% of 2 images" in parsed.text
+    assert "Real images" not in parsed.text  # a share has no floor to be held against
+
+
+def test_one_point_is_no_curve(tmp_path):
+    run = run_of()
+    _, parsed = write_run(tmp_path, run)
+    assert len(parsed.all("svg")) == 2
+    run.curve = run.curve[:1]
+    _, parsed = write_run(tmp_path, run)
+    assert not parsed.all("svg")
+    assert "How it learned" not in parsed.text
 
 
 def test_names_are_escaped(tmp_path):

@@ -58,6 +58,14 @@ class Score:
     floor: float | None = None
 
 
+class Mistake(NamedTuple):
+    """An image, uint8 ``(c, h, w)``, that a classifier put in the wrong class."""
+
+    image: Tensor
+    true: str
+    taken_for: str
+
+
 @dataclass(frozen=True)
 class Scores:
     """All scores of one set of samples, with what they were measured by.

@@ -240,8 +240,8 @@ class _Session:
             notes=training.notes,
             task={
                 "sha256": self.task.sha256,
-                "support": _described(self.task.support),
-                "query": None if self.task.query is None else _described(self.task.query),
+                "support": _described(self.task.support, self.task.goal),
+                "query": None if self.task.query is None else _described(self.task.query, self.task.goal),
             },
             id=training.id,
         )
@@ -339,5 +339,6 @@ def _finite(losses: dict[str, float], result: StepResult) -> bool:
     )
 
 
-def _described(images: ImageSet) -> dict[str, Any]:
-    return {"name": images.name, "count": len(images), "sha256": images.sha256, "licence": images.licence}
+def _described(images: ImageSet, goal: str) -> dict[str, Any]:
+    told = {"name": images.name, "count": len(images), "sha256": images.sha256, "licence": images.licence}
+    return told if goal != "classify" else told | {"classes": list(images.class_names)}

@@ -46,7 +46,7 @@ def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
         f"{_sentence(words.learner_in_words(run.learner))} that learned from {_counted(learned)} with Limner, "
         f"{_plain(words.start_in_words(run.strategy, run.lineage))}.",
         "## How to use it",
-        _usage(generates),
+        _usage(run, generates),
         "## What it learned from",
         _data(run, learned),
         "## How it learned",
@@ -59,15 +59,20 @@ def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _usage(generates: bool) -> str:
-    made = (
-        "images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
-        if generates
-        else "print(run.learner, run.scores)"
-    )
+def _usage(run: Run, generates: bool) -> str:
+    channels, side, _ = run.learner.image_shape
+    imports, made = "import limner", "images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
+    if not generates:
+        imports = "import torch\n\nimport limner\nfrom limner.types import Request"
+        made = (
+            f'images = limner.data("folder:my-images,size={side},colour={"grey" if channels == 1 else "rgb"}")\n'
+            'request = Request("logits", images=images.floats())\n'
+            "places = run.learner.predict(run.params, request, torch.Generator()).argmax(1)\n"
+            'print([run.task["support"]["classes"][place] for place in places])'
+        )
     command = "\n\n```console\nlimner sample path/to/this/folder --count 64 --out samples\n```" if generates else ""
     return (
-        f'```python\nimport limner\n\nrun = limner.load("path/to/this/folder")\n{made}\n```{command}\n\n'
+        f'```python\n{imports}\n\nrun = limner.load("path/to/this/folder")\n{made}\n```{command}\n\n'
         f"The weights are `model.safetensors`; `run.json` tells how they came to be. Nothing in them can be executed."
     )
 
@@ -76,6 +81,8 @@ def _data(run: Run, learned: dict[str, Any]) -> str:
     rows = [("data", f"`{words.without_folders(run.source).replace('`', '')}`" if run.source else "not told")]
     named = {"images": "count", "sha256": "sha256", "licence": "licence"}
     rows += [(name, str(learned[key])) for name, key in named.items() if key in learned]
+    if "classes" in learned:
+        rows.append(("classes", ", ".join(learned["classes"])))
     return "\n".join(f"- {name}: {_plain(value) if name != 'data' else value}" for name, value in rows)
 
 
@@ -115,7 +122,7 @@ def _limits(run: Run, scores: Scores | None, generates: bool) -> str:
 
 def _counted(learned: dict[str, Any]) -> str:
     count = learned.get("count")
-    return "images" if count is None else "1 image" if count == 1 else f"{count} images"
+    return "images" if count is None else "1 image" if count == 1 else f"{count:,} images"
 
 
 def _sentence(words_: str) -> str:

@@ -6,6 +6,7 @@ import base64
 import io
 import platform
 import shlex
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ from limner.reports import words
 from limner.reports.compared import compared, verdict
 from limner.reports.figures import Plot, curve_plot, grid, score_plot
 from limner.reports.nearest import nearest
-from limner.types import Cost, CurvePoint, Scores
+from limner.types import Cost, CurvePoint, Mistake, Scores
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -34,6 +35,7 @@ MOST_IMAGES = 64
 MOST_BESIDE = 30
 MOST_IN_ARM = 24
 MOST_PAIRS = 12
+MOST_MISTAKES = 24
 CELL = 80
 SMALL_CELL = 60
 
@@ -67,6 +69,7 @@ def write_run(
     query: ImageSet | None,
     samples: Tensor | None,
     pairs: Tensor | None = None,
+    mistakes: Sequence[Mistake] | None = None,
 ) -> Path:
     """Write ``report.html`` into the run's directory; its path.
 
@@ -74,6 +77,7 @@ def write_run(
     samples         uint8 ``(n, c, h, w)`` made by the run; ``None`` for a learner that makes no images
     pairs           int64 ``(n,)``: the support image that each sample is to be shown with; ``None`` = the nearest in
                     pixels (see :func:`limner.reports.nearest.nearest`)
+    mistakes        what a classifier put in the wrong class, those it was surest of first; ``None`` = no classifier
     """
     place = Path(directory)
     page = (
@@ -91,6 +95,7 @@ def write_run(
             made=_gallery(samples, "images it made", MOST_BESIDE),
             held=None if query is None else _gallery(query.images, "real images held back", MOST_BESIDE),
             pairs=_pairs(samples, support.images, pairs),
+            mistakes=None if mistakes is None else _mistakes(mistakes),
             verdict=words.verdict(scores),
             copying=_reading(scores, "nearest_training_ratio"),
             rows=_rows(scores),
@@ -232,6 +237,14 @@ def _pairs(samples: Tensor | None, support: Tensor, given: Tensor | None) -> lis
     ]
 
 
+def _mistakes(found: Sequence[Mistake]) -> dict[str, Any]:
+    shown = [
+        {"image": data_uri(one.image), "true": one.true, "taken_for": one.taken_for, **_widths(one.image[None])}
+        for one in found[:MOST_MISTAKES]
+    ]
+    return {"shown": shown, "total": len(found)}
+
+
 # ── Scores ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -267,7 +280,8 @@ def _warnings(state: str, scores: Scores | None) -> list[str]:
 
 
 def _run_plots(run: Run, scores: Scores | None) -> list[str]:
-    values = {name for point in run.curve for name in point.values}
+    measured = Counter(name for point in run.curve for name in point.values)
+    values = {name for name, times in measured.items() if times > 1}  # one point is no curve
     plots: list[Plot] = []
     for key in ("kernel_distance", "accuracy"):
         if key in values:

@@ -130,11 +130,19 @@ _READINGS = {
 
 
 def verdict(scores: Scores | None) -> str:
-    """How close to real the samples are and whether they are copies, in one sentence; empty where that is unknown.
+    """How close to real the samples are and whether they are copies, or how often a classifier is right, in one
+    sentence; empty where that is unknown.
 
     >>> verdict(Scores({"kernel_distance": Score(0.3, 0.2, 0.4, 0.1)}, "pixels", 9, 9, 5))
     'By kernel distance the new images are further from the real images than those are from each other.'
+    >>> verdict(Scores({"accuracy": Score(0.9, 0.826, 0.945)}, "its own logits", 0, 100, 50))
+    'It puts 90.0% of 100 images that it never saw in their own class (95% interval 82.6% to 94.5%).'
     """
+    if scores is not None and "accuracy" in scores.values:
+        score = scores.values["accuracy"]
+        known = score.low is not None and score.high is not None
+        ends = f" (95% interval {score.low:.1%} to {score.high:.1%})" if known else ""
+        return f"It puts {score.value:.1%} of {scores.query:,} images that it never saw in their own class{ends}."
     found = {} if scores is None else {name: reading(name, score) for name, score in scores.values.items()}
     near, copied = found.get("kernel_distance"), found.get("nearest_training_ratio")
     if not near:

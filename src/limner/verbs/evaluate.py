@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from limner.errors import LimnerError
 from limner.seeds import derive
 from limner.types import Scores
+from limner.verbs.classify import as_learned, scored
 from limner.verbs.line import some_of, task_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limner.engine import Run
     from limner.tasks import ImageSet
 
 
@@ -31,6 +33,7 @@ def evaluate(
     made       a run directory, a run or model of the memory (``count`` samples are drawn), or images by a data spec
     extractor  ``glyph-net``, ``efficientnet-lite0`` or ``pixels``; ``None`` = what fits the images
 
+    A classifier is scored by its accuracy on the images of ``real``, whose classes must be among those it learned.
     Real images that the run learned from are left out, so that a copier gains nothing; the scores' notes say how many.
     Raises :class:`LimnerError` where either side cannot be had, or nothing real is left.
     """
@@ -47,19 +50,15 @@ def evaluate(
         from limner.verbs.load import load as load_run
 
         run = load_run(made, memory=memory)
+        if "sample" not in run.learner.answers:
+            return _as_classifier(run, made, real, seed)
         samples, shape = run.sample(count, seed=derive(seed, "scores")), run.learner.image_shape
         try:
             support = task_of(run.lineage.get("directory", made)).support
         except LimnerError as unknown:
             notes.append(f"{unknown}, so it may have learned from the real images")
-    query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
-    notes += [f"{real}: {note}" for note in query.notes]
-    if support is not None:
-        query, left_out = without(query, support)
-        if left_out:
-            notes.append(f"{left_out} of the real images were learned from and are left out")
-    if not len(query):
-        raise LimnerError(f"every image of {real} was learned from by {made}; give images that it has not seen")
+    query, told = _unseen(real, shape, support, made)
+    notes += told
     judged_on = some_of(query, seed)
     if len(judged_on) < len(query):
         notes.append(f"scores are measured on {len(judged_on):,} of the {len(query):,} real images")
@@ -67,6 +66,29 @@ def evaluate(
         support = some_of(support, seed)
     scores = metrics.evaluate(samples, judged_on, support, extractor=extractor, seed=seed)
     return replace(scores, notes=(*notes, *scores.notes))
+
+
+def _unseen(real: str, shape: tuple[int, int, int], support: ImageSet | None, made: str) -> tuple[ImageSet, list[str]]:
+    """The images of ``real`` that were not learned from, and what was left out."""
+    from limner.tasks import load
+
+    query = load(real, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
+    notes = [f"{real}: {note}" for note in query.notes]
+    if support is not None:
+        query, left_out = without(query, support)
+        if left_out:
+            notes.append(f"{left_out} of the real images were learned from and are left out")
+    if not len(query):
+        raise LimnerError(f"every image of {real} was learned from by {made}; give images that it has not seen")
+    return query, notes
+
+
+def _as_classifier(run: Run, made: str, real: str, seed: int) -> Scores:
+    """Accuracy on the images of ``real`` that were not learned from, their classes matched by name."""
+    learned = task_of(run.lineage.get("directory", made)).support
+    query, notes = _unseen(real, run.learner.image_shape, learned, made)
+    known = as_learned(replace(query, name=real), learned.class_names, made)
+    return replace(scored(run, known, len(learned)), seed=seed, notes=tuple(notes))
 
 
 def is_images(text: str) -> bool:

@@ -13,9 +13,9 @@ from torch import Tensor
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.seeds import derive, generator
-from limner.types import Params, Request, Score, Scores
+from limner.types import Params, Request, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import directories, starts
+from limner.verbs import classify, directories, starts
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 
@@ -189,7 +189,7 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
     if query is None:
         return None
     if task.goal == "classify":
-        return lambda params: classified(learner, params, query)
+        return lambda params: classify.classified(learner, params, query)
     support, few = batch_of(task.support), some_of(task.support, seed)
 
     def judge(params: Params) -> dict[str, float]:
@@ -198,17 +198,6 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
         return evaluate(samples, query, few, seed=seed, bootstraps=0).plain()
 
     return judge
-
-
-def classified(learner: Learner, params: Params, query: ImageSet) -> dict[str, float]:
-    """Accuracy and cross-entropy (nats) of a classifier on images held back."""
-    if query.labels is None:
-        raise LimnerError(f"{query.name} has no classes; give images in one folder a class, or an array of labels")
-    logits = learner.predict(params, Request("logits", images=query.floats()), generator(0, "classify"))
-    return {
-        "accuracy": float((logits.argmax(1) == query.labels).float().mean()),
-        "cross_entropy": float(torch.nn.functional.cross_entropy(logits, query.labels)),
-    }
 
 
 def carry_out(
@@ -248,6 +237,11 @@ def carry_out(
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
+            if start.rates:
+                run.notes.append(
+                    "the start also learned step sizes, for the few steps of meta-learned adaptation; this ordinary "
+                    "training began from its parameters alone"
+                )
         run.save(directory)
         if run.state != "stopped":
             run.scores = judged_or_not(run, task)
@@ -299,11 +293,7 @@ def judged(run: Run, task: Task) -> Scores | None:
         run.notes.append("every image was learned from, so none was left to judge on; give --shots to hold some back")
         return None
     if task.goal == "classify":
-        accuracy = classified(run.learner, run.params, task.query)["accuracy"]
-        low, high = wilson(accuracy, len(task.query))
-        return Scores(
-            {"accuracy": Score(accuracy, low, high)}, "its own logits", 0, len(task.query), len(task.support), run.seed
-        )
+        return classify.scored(run, task.query, len(task.support))
     support = some_of(task.support, run.seed)
     if len(support) < len(task.support):
         run.notes.append(
@@ -319,24 +309,13 @@ def some_of(images: ImageSet, seed: int) -> ImageSet:
     return images.select(torch.randperm(len(images), generator=generator(seed, "some"))[:HELD_BACK])
 
 
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95% interval of a share of ``count`` trials (Wilson 1927).
-
-    Its ends are (p + z²/2n ± z√(p(1−p)/n + z²/4n²)) / (1 + z²/n).
-
-    >>> [round(end, 3) for end in wilson(0.9, 100)]
-    [0.826, 0.945]
-    """
-    scale = 1 + z * z / count
-    middle = (share + z * z / (2 * count)) / scale
-    reach = z * ((share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5) / scale
-    return middle - reach, middle + reach
-
-
 def report(run: Run, task: Task, directory: Path) -> Path:
     """Write the page and the model card of a finished run; the page."""
     from limner.reports import card, page
 
     card.write(directory, run, run.scores)
-    samples = run.sample(64, seed=run.seed) if task.goal == "generate" else None
+    if task.goal == "classify":
+        wrong = None if task.query is None else classify.mistakes(run, task.query)
+        return page.write_run(directory, run, run.scores, task.support, task.query, None, mistakes=wrong)
+    samples = run.sample(64, seed=run.seed)
     return page.write_run(directory, run, run.scores, task.support, task.query, samples)

@@ -38,6 +38,8 @@ def sample(
         raise LimnerError(f"{count} images cannot be drawn; give a --count of 1 or more")
     directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-samples", force)
     run = load(model, memory=memory)
+    if "sample" not in run.learner.answers:
+        raise LimnerError(f"{model} is a {run.learner.kind}, which makes no images; give a run of a vae or a gan")
     images = run.sample(count, seed=seed)
     directories.begin(directory, {"verb": "sample", "model": model, "count": count, "seed": seed})
     digits = max(4, len(str(count - 1)))
