@@ -210,7 +210,10 @@ def scores(found: Scores, json: bool) -> None:
     title = f"on {found.query} images held back"
     if found.samples:
         title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
-    table(title, ("score", "value", "95% interval", "real against real", "better"), score_rows(found))
+    columns, cells = ("score", "value", "95% interval", "real against real", "better"), score_rows(found)
+    if not any(row[3] for row in cells):  # a share, such as accuracy, has no such floor
+        columns, cells = columns[:3] + columns[4:], [row[:3] + row[4:] for row in cells]
+    table(title, columns, cells)
     for note in found.notes:
         typer.echo(f"  {note}")
 
@@ -314,7 +317,7 @@ def start(made: Learned, json: bool) -> None:
 
 def _adaptation(test: dict[str, Any]) -> None:
     """A table of what adaptation does on unseen tasks, step by step."""
-    from limner.reports import words
+    from limner.reports.start_words import value_label
 
     steps = {name: pairs for name, pairs in test["steps"].items() if name.endswith(("query loss", "accuracy"))}
     count = len(next(iter(steps.values())))
@@ -322,7 +325,7 @@ def _adaptation(test: dict[str, Any]) -> None:
     columns = ["", *("before" if place == 0 else f"{place} step{'' if place == 1 else 's'}" for place in places)]
     columns = columns if count > 1 else ["", "by prototypes"]
     cells = [
-        [words.label(name), *(f"{number(pairs[place][0])} ± {number(pairs[place][1])}" for place in places)]
+        [value_label(name, steps), *(f"{number(pairs[place][0])} ± {number(pairs[place][1])}" for place in places)]
         for name, pairs in steps.items()
     ]
     table(f"adapting to {test['tasks']} {test['split']} tasks (mean, 95% interval)", columns, cells)

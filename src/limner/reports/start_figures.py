@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.reports.figures import DASHES, INK, MUTED, SERIES, Plot
+from limner.reports.figures import DASHES, INK, MUTED, SERIES, Plot, curve_plot
 from limner.reports.words import label, short_number
-from limner.types import Params
+from limner.types import CurvePoint, Params
 
 if TYPE_CHECKING:
     from limner.meta import Trajectory
@@ -45,7 +46,7 @@ def trajectory_plot(found: Trajectory, names: Sequence[str], learned: int | None
             )  # fmt: skip
         last = max(len(pairs) for pairs in steps.values()) - 1
         if learned is not None and 0 < learned < last:
-            axes.axvline(learned, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="learned for so many")
+            axes.axvline(learned, color=MUTED, linewidth=1.2, linestyle=(0, (1, 2)), label="steps it was learned for")
         axes.set_title(title, loc="left", fontsize=10.5)
         axes.set_ylim(*_within(list(steps.values()), learned))
         axes.set_xlabel("steps of adaptation")
@@ -62,9 +63,31 @@ def trajectory_plot(found: Trajectory, names: Sequence[str], learned: int | None
     return Plot(f"{title}, mean of {tasks} {found.split} tasks: {told}.", (4.5, 2.9), draw)
 
 
+def validation_plot(curve: Sequence[CurvePoint], keys: Sequence[str], what: str) -> Plot:
+    """Values on validation tasks as a start was learned; on a logarithmic axis where they differ a hundredfold."""
+    told = {key: f"{key.rpartition(' ')[2]} adaptation" for key in keys}
+    renamed = [
+        CurvePoint(point.step, point.seconds, {told[key]: point.values[key] for key in keys if key in point.values})
+        for point in curve
+    ]
+    drawn = curve_plot({"": renamed}, list(told.values()), title=f"{what} on validation tasks")
+    sizes = [value for point in renamed for value in point.values.values() if math.isfinite(value)]
+
+    def draw(axes: Any) -> None:
+        drawn.draw(axes)
+        axes.set_xlabel("outer step")
+        if sizes and 0 < 100 * min(sizes) < max(sizes):
+            axes.set_yscale("log")
+
+    return Plot(drawn.words, drawn.size, draw)
+
+
 def _within(steps: list[list[tuple[float, float]]], learned: int | None) -> tuple[float, float]:
     """What to show of the upright axis: everything, but of steps beyond those learned for only what is not far off."""
+    steps = [[pair for pair in pairs if all(map(math.isfinite, pair))] for pairs in steps]
     near = [pair for pairs in steps for pair in pairs[: 1 + (learned or len(pairs))]]
+    if not near:
+        return 0.0, 1.0
     low, high = (sign(mean + side * reach for mean, reach in near) for sign, side in ((min, -1), (max, 1)))
     every = [pair for pairs in steps for pair in pairs]
     low = max(min(mean - reach for mean, reach in every), low - 2 * (high - low))
@@ -139,10 +162,10 @@ def rates_plot(rates: Params, by: str, title: str = "Learned step sizes, as fact
         axes.set_xticks(range(1, max(map(len, shown.values())) + 1))
         axes.set_xlabel("step of adaptation")
         axes.set_title(title, loc="left", fontsize=10.5)
-        axes.legend(fontsize=8, handlelength=2.6, labelspacing=0.3, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+        axes.legend(fontsize=8, handlelength=2.6, labelspacing=0.3, loc="best")
 
     told = ", ".join(f"{name} {' '.join(map(short_number, line))}" for name, line in shown.items())
-    return Plot(f"{title} by step: {told}.", (6.0, 3.0), draw)
+    return Plot(f"{title} by step: {told}.", (4.5, 2.9), draw)
 
 
 def function_plot(

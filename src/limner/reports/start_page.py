@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,9 +13,9 @@ from torch import Tensor
 
 from limner.model_file import RATES, write_atomically
 from limner.reports import start_words, words
-from limner.reports.figures import Plot, curve_plot
+from limner.reports.figures import Plot
 from limner.reports.page import _environment, _gallery, _versions
-from limner.reports.start_figures import bar_plot, function_plot, rates_plot, trajectory_plot
+from limner.reports.start_figures import bar_plot, function_plot, rates_plot, trajectory_plot, validation_plot
 from limner.seeds import generator
 from limner.types import Params, Request
 
@@ -99,6 +100,7 @@ def examples(made: Start, family: TaskFamily, count: int = EXAMPLES) -> Iterator
     """Some validation tasks (train tasks where none are held back), each adapted to as the start was learned for."""
     from limner.meta import adapt
     from limner.meta.episodes import device_of, episode_of
+    from limner.tasks import SinusoidFamily
 
     plan = replace(made.plan, turns=False, augmentation=())
     if plan.traits.outer == "displacement":  # else its batches would come from the query too
@@ -107,6 +109,8 @@ def examples(made: Start, family: TaskFamily, count: int = EXAMPLES) -> Iterator
     start = made.params | {RATES + name: value for name, value in (made.rates or {}).items()}
     start = {name: value.to(device) for name, value in start.items()}
     split = "validation" if family.size("validation") else "train"
+    if isinstance(family, SinusoidFamily):  # more points, so that the whole wave is seen
+        family = SinusoidFamily(family.shots, 200, family.seed)
     random = generator(0, "examples")
     for index in range(min(count, family.size(split))):
         task = family.task(split, index, seed=index)
@@ -175,31 +179,26 @@ def _function(made: Start, example: Example, name: str) -> Plot:
 
 def _learning(made: Start) -> list[Plot]:
     """Validation as it was learned, before and after adaptation."""
-    names = list(made.trajectory.values) if made.trajectory is not None else []
-    best = start_words.headline(names)
-    chosen = [name for name in names if name.endswith("query loss")] + ([best] if best else [])
+    values = {} if made.trajectory is None else made.trajectory.values
     plots = []
-    for name in dict.fromkeys(chosen):
+    for name in start_words.chosen(values):
         closed = made.plan.traits.outer == "closed form"
         keys = [f"{name} after"] if closed else [f"{name} before", f"{name} after"]
         if any(key in point.values for point in made.curve for key in keys):
-            plots.append(curve_plot({"": made.curve}, keys, title=f"{words.label(name)} on validation tasks"))
+            plots.append(validation_plot(made.curve, keys, start_words.value_label(name, values)))
     return plots
 
 
 def _adapting(made: Start, seen: Trajectory | None) -> list[Plot]:
     """Step by step on unseen tasks, layer by layer, and the learned step sizes."""
     plots: list[Plot] = []
-    closed = made.plan.traits.outer == "closed form"
-    if seen is not None and not closed:
-        best = start_words.headline(list(seen.values))
-        losses = [name for name in seen.values if name.endswith("query loss")]
-        for name in dict.fromkeys([*([best] if best else []), *losses]):
-            title = f"{words.label(name)} on unseen tasks"
+    if seen is not None and made.plan.traits.outer != "closed form":
+        for name in start_words.chosen(seen.values):
+            title = f"{start_words.value_label(name, seen.values)} on unseen tasks"
             plots.append(trajectory_plot(seen, [name], learned=made.plan.inner_steps, title=title))
-    moved = (made.trajectory or seen).moved if (made.trajectory or seen) is not None else {}  # type: ignore[union-attr]
-    if any(moved.values()):
-        plots.append(bar_plot(moved, "How far each layer moves", "change, as a share of its size"))
+    measured = made.trajectory or seen
+    if measured is not None and any(measured.moved.values()):
+        plots.append(bar_plot(measured.moved, "How far each layer moves", "change, as a share of its size"))
     if made.rates:
         plots.append(rates_plot(made.rates, made.plan.traits.rates))
     return plots
@@ -209,14 +208,21 @@ def _rows(made: Start, seen: Trajectory | None) -> list[dict[str, str]]:
     """Before, after as many steps as it was learned for, and after all that were measured."""
     if seen is None:
         return []
-    rows = []
+    rows: list[dict[str, str]] = []
     learned = start_words.steps_learned(made.plan)
     for name, found in seen.values.items():
         if any(found == seen.values[row["key"]] for row in rows):  # a loss that is its one term
             continue
         steps = seen.mean(name)
-        shown = [f"{_number(mean, name)} ± {_number(reach, name)}" for mean, reach in steps]
-        row = {"key": name, "name": words.label(name), "after": shown[min(learned, len(shown) - 1)]}
+        shown = [
+            f"{_number(mean, name)} ± {_number(reach, name)}" if math.isfinite(mean) else "not finite"
+            for mean, reach in steps
+        ]
+        row = {
+            "key": name,
+            "name": start_words.value_label(name, seen.values),
+            "after": shown[min(learned, len(shown) - 1)],
+        }
         row["steps"] = f"after {learned} step{'' if learned == 1 else 's'}" if len(shown) > 1 else "by prototypes"
         row["before"] = shown[0] if len(shown) > 1 else ""
         row["longest"] = shown[-1] if len(shown) - 1 > learned else ""
@@ -225,6 +231,8 @@ def _rows(made: Start, seen: Trajectory | None) -> list[dict[str, str]]:
 
 
 def _number(value: float, name: str) -> str:
+    if not math.isfinite(value):
+        return "not finite"
     return f"{100 * value:.1f}%" if name.endswith("accuracy") else words.short_number(value)
 
 

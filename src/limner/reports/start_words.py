@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from limner.reports.words import OPTIMISERS, label
 from limner.types import Score, Scores
 
 if TYPE_CHECKING:
@@ -45,6 +47,23 @@ def headline(values: list[str]) -> str | None:
     return None
 
 
+def value_label(name: str, values: Iterable[str]) -> str:
+    """A value of a trajectory as a reader sees it; its player is told only where there are several.
+
+    >>> value_label("net query loss", ["net query loss"]), value_label("critic gap", ["critic gap", "generator loss"])
+    ('Query loss', 'Critic gap')
+    """
+    alone = len({other.partition(" ")[0] for other in values}) == 1
+    return label(name.partition(" ")[2] if alone else name)
+
+
+def chosen(values: Mapping[str, list[list[float]]]) -> list[str]:
+    """The headline and each player's query loss, or one of them where they are the same numbers."""
+    first = headline(list(values))
+    names = [*([first] if first else []), *(name for name in values if name.endswith("query loss"))]
+    return [name for place, name in enumerate(names) if all(values[name] != values[other] for other in names[:place])]
+
+
 def scores_of(made: Start, seen: Trajectory, shots: int, queries: int) -> Scores | None:
     """The headline after as many inner steps as the start was learned for, with its interval over unseen tasks."""
     name = headline(list(seen.values))
@@ -82,8 +101,6 @@ def adaptation_in_words(plan: MetaPlan) -> str:
     >>> adaptation_in_words(MetaPlan("maml", inner_optimiser="sgd", inner_rate=0.4, inner_steps=1))
     '1 step of gradient descent at rate 0.4'
     """
-    from limner.reports.words import OPTIMISERS
-
     if plan.traits.outer == "closed form":
         return "the mean embedding of each class; no steps"
     steps = f"{plan.inner_steps} step{'' if plan.inner_steps == 1 else 's'}"
@@ -99,8 +116,6 @@ def adaptation_in_words(plan: MetaPlan) -> str:
 
 def outer_in_words(plan: MetaPlan) -> str:
     """The outer loop in one sentence."""
-    from limner.reports.words import OPTIMISERS
-
     second = "with second derivatives" if plan.traits.second_order else "without second derivatives"
     tasks = f"{plan.tasks} task{'' if plan.tasks == 1 else 's'} a step, gone through by {plan.execution}"
     return f"{tasks}; {OPTIMISERS[plan.optimiser]} at rate {plan.rate:g}, {second}"
