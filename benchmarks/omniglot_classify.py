@@ -67,7 +67,8 @@ def learned(asked: tuple[Arm, float]) -> Start:
     arm, share = asked
     torch.set_num_threads(1)
     plan = replace(arm.plan, seconds=60 * arm.minutes * share)
-    return learn(learner_of(arm, arm.ways), family(arm.ways, arm.queries), plan, seed=SEED)
+    start = learn(learner_of(arm, arm.ways), family(arm.ways, arm.queries), plan, seed=SEED)
+    return replace(start, learner=None)  # a learner does not travel between processes
 
 
 def judged(asked: tuple[Arm, Start, int, int]) -> list[list[float]]:
@@ -151,7 +152,7 @@ def clusters(start: Start, tasks: int) -> str:
     """How well unlabelled drawings are sorted by the prototypical network's features, and by pixels."""
     source = family(5, QUERIES, "cluster")
     sorted_by = {
-        "the prototypical network": clustering(start.learner, start.params, source, tasks=tasks, seed=SEED),
+        "the prototypical network": clustering(learner_of(ARMS[-1], 5), start.params, source, tasks=tasks, seed=SEED),
         "pixels": clustering(None, {}, source, tasks=tasks, seed=SEED),
     }
     told = ", ".join(f"by {name} {harness.told(harness.interval(found))}" for name, found in sorted_by.items())

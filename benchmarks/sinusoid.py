@@ -50,7 +50,8 @@ def learned(asked: tuple[str, int]) -> tuple[str, Start]:
     name, steps = asked
     torch.set_num_threads(1)
     plan = ARMS[name] if name == "from scratch" else replace(ARMS[name], steps=steps)
-    return name, learn(LEARNER, family(), plan, seed=SEED)
+    start = learn(LEARNER, family(), plan, seed=SEED)
+    return name, replace(start, learner=None)  # a learner does not travel between processes
 
 
 def start_of(start: Start) -> Params:

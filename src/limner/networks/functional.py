@@ -28,9 +28,7 @@ class Template:
         self.prefix = prefix
         self._build = build
         self._own = threading.local()
-        module = self._empty().module
-        _refuse_hidden_state(module)
-        self._names = [name for name, _ in module.named_parameters()]
+        _refuse_hidden_state(self._empty().module)
 
     def _empty(self) -> _Empty:
         """The module without weights; each thread has its own, for a call puts weights into it for its duration."""
