@@ -210,7 +210,8 @@ def scores(found: Scores, json: bool) -> None:
     title = f"on {found.query} images held back"
     if found.samples:
         title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
-    columns, cells = ("score", "value", "95% interval", "real against real", "better"), score_rows(found)
+    columns: tuple[str, ...] = ("score", "value", "95% interval", "real against real", "better")
+    cells = score_rows(found)
     if not any(row[3] for row in cells):  # a share, such as accuracy, has no such floor
         columns, cells = columns[:3] + columns[4:], [row[:3] + row[4:] for row in cells]
     table(title, columns, cells)

@@ -40,6 +40,7 @@ class Training:
     slowed      factor on the learning rate, halved at each roll-back
     sound       the state that a roll-back goes to (``None`` before the first step: the start)
     best        parameters with the lowest ``best_score`` so far
+    choices     what was chosen by measuring at the start and must stay the same after a resume
     id          of the run, the same after a resume
     """
 
@@ -57,6 +58,7 @@ class Training:
     best_score: float = float("inf")
     curve: list[CurvePoint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
@@ -88,7 +90,7 @@ def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
     write_atomically(directory / NAME, to_bytes(owned, metadata={"training": json.dumps(plain)}))
 
 
-_PLAIN = ("seconds", "slowed", "rollbacks", "best_score", "notes", "id")
+_PLAIN = ("seconds", "slowed", "rollbacks", "best_score", "notes", "choices", "id")
 
 
 def _under(prefix: str, params: Params) -> Params:
@@ -108,7 +110,8 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
     try:
         with safe_open(path, "pt") as file:
             plain = json.loads(file.metadata()["training"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
+            # Copies: a tensor in the file may begin at an odd place, and sums of such differ in the last bit.
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise LimnerError(f"{path} is damaged; begin the run anew") from problem
     if plain["identity"] != identity:

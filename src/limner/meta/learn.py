@@ -278,18 +278,19 @@ class _Session:
             for _ in range(self.plan.tasks)
         ]
         check_twice(self.learner, self.plan, self.start, episodes[0])
-        if self.plan.execution == "auto":
+        if self.plan.execution == "auto" and "execution" not in training.choices:
             self._choose(training, episodes)
+        if self.plan.execution == "auto":
+            self.plan = replace(self.plan, execution=training.choices["execution"])
 
     def _choose(self, training: Training, episodes: list[Episode]) -> None:
         found = choose(self.learner, self.plan, self.start, self.processes.share(episodes))
         names = ("loop", "threads", "vmap")
         chosen = names[int(self.processes.agree(float(names.index(found.execution))))]
-        self.plan = replace(self.plan, execution=chosen)
-        note = str(found)
-        training.notes = [*(former for former in training.notes if "gone through by" not in former), note]
+        training.choices["execution"] = chosen
+        training.notes.append(str(found))
         for listener in self.listeners:
-            listener.on_note(note)
+            listener.on_note(str(found))
 
     def _move(self, training: Training, found: MetaGradient, share: float) -> None:
         """The start moved along the meta-gradient, group by group; left as it is where that is not finite."""
