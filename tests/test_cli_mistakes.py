@@ -162,7 +162,22 @@ def test_a_class_with_too_few_images_for_a_family(here, capsys):
     for name in ("a", "b", "c"):
         pictures(here / "few" / name, 3)
     sentence = refused(capsys, ["meta-train", "reptile", "vae", "--family", "folder:few", "--shots", "10"])
-    assert "few" in sentence
+    assert "folder:few has 0 usable classes" in sentence
+    assert "3 of 3 classes have fewer than 20 images" in sentence
+
+
+def test_a_classifier_needs_classes(here, capsys):
+    pictures(here / "plain", 12)
+    words = ["train", "classifier", "folder:plain", "--shots", "5", "--budget", "1steps", "--out", "made"]
+    assert "folder:plain does not have the classes" in refused(capsys, words)
+    assert untouched(here)
+
+
+def test_more_than_the_memory_holds(here, capsys):
+    words = ["train", "vae", "digits,size=16", "--shots", "5", "--budget", "1steps", "--option", "width=8"]
+    assert main([*words, "--out", "made"]) == 0
+    assert "not enough memory" in refused(capsys, ["sample", "made", "--count", "9000000000000", "--out", "many"])
+    assert not (here / "many").exists()
 
 
 def test_labels_of_the_wrong_length(here, capsys):
@@ -196,6 +211,24 @@ def test_an_out_that_exists(here, capsys):
     assert "not written by Limner" in refused(capsys, adapt("digits", "--force"))
     assert (here / "made" / "thesis.txt").read_text() == "years of work"
     assert [path.name for path in (here / "made").iterdir()] == ["thesis.txt"]
+
+
+def test_an_out_where_another_run_is_just_being_made(here, capsys):
+    from made_up import VAE, a_task
+
+    from limner.config import Strategy
+    from limner.memory import Memory
+    from limner.verbs.directories import begin
+
+    with Memory.open() as memory:
+        run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0, directory=here / "made")
+        begin(here / "made", {"run": run})
+        (here / "made" / "checkpoint.safetensors").write_bytes(b"hours of work")
+        words = ["train", "vae", "digits,size=16", "--shots", "5", "--budget", "1steps", "--option", "width=8"]
+        assert f"the run {run} is just being made" in refused(capsys, [*words, "--out", "made", "--force"])
+        assert (here / "made" / "checkpoint.safetensors").read_bytes() == b"hours of work"
+        memory.fail_run(run, "given up")
+    assert main([*words, "--out", "made", "--force"]) == 0
 
 
 def test_a_start_whose_network_does_not_fit(here, capsys):

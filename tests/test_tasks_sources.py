@@ -238,3 +238,12 @@ def test_keyword_options_replace_written_ones_and_name_the_set():
 def test_the_packs(spec, count, shape, classes):
     images = load(f"{DATA}/{spec}")
     assert (len(images), images.shape, len(images.class_names)) == (count, shape, classes)
+
+
+@pytest.mark.parametrize("spoilt", [float("nan"), float("inf")])
+def test_intensities_that_are_no_numbers_are_told(tmp_path, spoilt):
+    pixels = np.full((4, 16, 16), 0.5)
+    pixels[2, 3, 3] = spoilt
+    np.savez(tmp_path / "spoilt.npz", x=pixels)
+    with pytest.raises(LimnerError, match="some intensities are infinite or not a number"):
+        load(f"npz:{tmp_path}/spoilt.npz")

@@ -46,6 +46,11 @@ def main(arguments: list[str] | None = None) -> int:
             raise
         show.complain(sentence)
         return 2
+    except (MemoryError, RuntimeError) as trouble_met:
+        if (sentence := trouble.exhausted(trouble_met)) is None:
+            raise
+        show.complain(sentence)
+        return 2
     except SystemExit as leaving:  # whoever read the output has gone away
         return leaving.code if isinstance(leaving.code, int) else 1
     if code == STOPPED:

@@ -181,6 +181,8 @@ def record(found: dict[str, Any], json: bool) -> None:
         document(found)
         return
     for name, value in found.items():
+        if value is None or value in ("", [], {}):
+            continue
         if name == "curve":
             value = f"{len(value)} points (all of them with --json)"
         elif name == "scores" and value:
@@ -349,7 +351,8 @@ def description(found: Description, json: bool) -> None:
         return
     channels, height, width = told["shape"]
     colour = "grey" if channels == 1 else "colour"
-    typer.echo(f"{told['name']}: {told['images']:,} {colour} images of {height}×{width} pixels")
+    many = "image" if told["images"] == 1 else "images"
+    typer.echo(f"{told['name']}: {told['images']:,} {colour} {many} of {height}×{width} pixels")
     typer.echo(f"sha256    {told['sha256'][:16]}")
     typer.echo(f"licence   {told['licence']}")
     if told["classes"]:

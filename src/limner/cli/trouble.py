@@ -40,6 +40,20 @@ def refused(problem: OSError) -> str | None:
     return None if sentence is None else sentence.format(where=where if len(where) < 200 else f"{where[:80]}…")
 
 
+def exhausted(problem: Exception) -> str | None:
+    """The sentence for a memory that is too small; ``None`` for any other trouble.
+
+    >>> exhausted(MemoryError()) == exhausted(RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"))
+    True
+    >>> exhausted(RuntimeError("shapes do not match")) is None
+    True
+    """
+    told = str(problem).lower()
+    if isinstance(problem, MemoryError) or "allocate memory" in told or "out of memory" in told:
+        return "the machine has not enough memory for this; ask for fewer or smaller images, or a smaller batch"
+    return None
+
+
 def mistyped(mistake: Exception) -> str:
     """The sentence for a command that could not be understood, and where its help is."""
     context = getattr(mistake, "ctx", None)

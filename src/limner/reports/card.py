@@ -79,8 +79,9 @@ def _usage(run: Run, generates: bool) -> str:
 
 def _data(run: Run, learned: dict[str, Any]) -> str:
     rows = [("data", f"`{words.without_folders(run.source).replace('`', '')}`" if run.source else "not told")]
-    named = {"images": "count", "sha256": "sha256", "licence": "licence"}
-    rows += [(name, str(learned[key])) for name, key in named.items() if key in learned]
+    if "count" in learned:
+        rows.append(("images", f"{learned['count']:,}"))
+    rows += [(name, str(learned[name])) for name in ("sha256", "licence") if name in learned]
     if "classes" in learned:
         rows.append(("classes", ", ".join(learned["classes"])))
     return "\n".join(f"- {name}: {_plain(value) if name != 'data' else value}" for name, value in rows)

@@ -120,6 +120,8 @@ def array_to_bytes(part: Array, what: str) -> Array:
     if part.dtype.kind == "b":
         part = part.astype(np.uint8) * np.uint8(255)
     elif part.dtype.kind == "f":
+        if not np.isfinite(part).all():
+            raise LimnerError(f"{what}: some intensities are infinite or not a number; mend or leave out those images")
         if not (part.min() >= -1e-6 and part.max() <= 1 + 1e-6):
             raise LimnerError(
                 f"{what}: floating-point intensities run from {part.min():.3g} to {part.max():.3g}; "

@@ -168,9 +168,10 @@ class Family:
             units.setdefault(group, []).append(index)
         if len(units) < len(wanted):
             what = "classes" if self.images.class_groups is None else "groups of classes"
+            why = f" ({'; '.join(self.notes)})" if self.notes else ""
             raise LimnerError(
-                f"{self.spec} has {len(units)} usable {what}, too few for the splits {', '.join(wanted)}; "
-                f"give more of them, or fractions with a 0"
+                f"{self.spec} has {len(units)} usable {what}, too few for the splits {', '.join(wanted)}{why}; "
+                f"give more images, fewer shots, or fractions with a 0"
             )
         return _fill(list(units.values()), dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
 

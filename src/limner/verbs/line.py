@@ -246,7 +246,8 @@ def carry_out(
         if run.state != "stopped":
             run.scores = judged_or_not(run, task)
     except BaseException as trouble:
-        memory.fail_run(order.run, f"{type(trouble).__name__}: {trouble}")
+        told = str(trouble) if isinstance(trouble, LimnerError) else f"{type(trouble).__name__}: {trouble}"
+        memory.fail_run(order.run, told)
         raise
     memory.finish_run(order.run, run, run.scores, directory)
     run.save(directory)
@@ -258,6 +259,9 @@ def carry_out(
 def _begun(order: Order, prepared: Prepared, directory: Path, memory: Memory) -> Order:
     from limner.memory import fingerprint
 
+    there = directories.run_of(str(directory))
+    if any(run["id"] == there for run in memory.runs(state="running")):
+        raise LimnerError(f"{directory} is where the run {there} is just being made; choose another --out")
     directories.begin(directory, order.to_json())  # first: nothing is remembered of a run that has no place
     task = prepared.task
     known = None if order.advice else fingerprint(task)  # the adviser took it already

@@ -51,6 +51,11 @@ def train(
         begun = find_start(strategy.start, remembered, shape)
         if begun is None:
             if goal == "classify":
+                if len(prepared.images.class_names) < 2:
+                    raise LimnerError(
+                        f"{spec} does not have the classes that a {learner} learns to tell apart; "
+                        "give two or more, in a folder each, or with an array of labels"
+                    )
                 options = {"classes": len(prepared.images.class_names)} | (options or {})
             network = create(learner, shape, **(options or {}))
         else:
