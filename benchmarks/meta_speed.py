@@ -294,7 +294,7 @@ def images_of() -> ImageSet:
 def main() -> None:
     started = time.perf_counter()
     torch.set_num_threads(THREADS)
-    images, rounds = images_of(), 3 if harness.quick() else 15
+    images, rounds = images_of(), 3 if harness.quick() else 5
     missing: dict[str, str] = {}
     rows, details, slower = [], [], []
     for index, cell in enumerate(cells(harness.quick())):

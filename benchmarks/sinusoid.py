@@ -70,7 +70,7 @@ def judged(start: Start) -> list[list[float]]:
 def main() -> None:
     started = time.perf_counter()
     torch.set_num_threads(1)
-    steps = 1000 if harness.quick() else 6_000
+    steps = 1000 if harness.quick() else 4_000
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         starts = dict(pool.map(learned, [(name, steps) for name in ARMS], chunksize=1))
     rows = []
