@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -173,6 +174,7 @@ class Processes:
         self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if self.count > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+            atexit.register(distributed.destroy_process_group)  # else one that ends first can bring another down
 
     @property
     def first(self) -> bool:
