@@ -27,6 +27,7 @@ from limner.model_file import write_atomically
 from limner.seeds import derive
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from PIL.Image import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,6 +51,15 @@ class Picture(NamedTuple):
     name: str
     image: Image
     caption: str
+
+
+def drawn(figure: Figure) -> Image:
+    """A matplotlib figure as a picture."""
+    from PIL import Image as Images
+
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=95)
+    return Images.open(buffer).convert("RGB")
 
 
 # ── What was asked for ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import io
 import json
 import os
 import statistics
@@ -83,7 +81,6 @@ def measure(told: str, spec: str, repetitions: int) -> None:
         found = mean_gradient(learner, plan, start, episodes, cell.execution)
         processes.average(found, len(episodes), cell.tasks)
 
-    gc.collect()
     megabytes, seconds = added_at_peak(step), []
     for _ in range(repetitions):
         begun = time.perf_counter()
@@ -169,9 +166,7 @@ def picture(rows: list[dict[str, Any]]) -> Image.Image:
             axis.set(xlabel=what, ylabel=measure_of, ylim=(0, None))
             axis.legend(fontsize=8)
             axis.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return Image.open(buffer).convert("RGB")
+    return harness.drawn(figure)
 
 
 if __name__ == "__main__":

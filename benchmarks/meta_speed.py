@@ -7,6 +7,7 @@ over the rounds. Each has a process of its own, and memory is what two steps add
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import resource
@@ -228,7 +229,6 @@ def serve(index: int, called: str, quick: bool) -> None:
     nn.Conv2d(1, 8, 3)(torch.zeros(2, 1, 8, 8)).sum().backward()  # loads what any convolution needs
     (kind,) = (kind for kind in contenders_of(cell) if kind.called == called)
     contender = kind(problem, start_of(problem))
-    gc.collect()
     print(added_at_peak(lambda: [contender.step() for _ in range(2)] and None), flush=True)
     for _ in sys.stdin:
         gc.collect()
@@ -274,8 +274,12 @@ def resident(peak: bool) -> float:
 
 
 def added_at_peak(work: Callable[[], None]) -> float:
-    """Megabytes that ``work`` adds to this process at its peak. For a fresh process: what was freed before is counted
-    only where the system has it back."""
+    """Megabytes that ``work`` adds to this process at its peak; what was freed before is first given back."""
+    gc.collect()
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+        if trim is not None:
+            trim(0)
     forget = Path("/proc/self/clear_refs")
     if forget.exists():
         forget.write_text("5")  # the peak so far is forgotten

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import time
 from dataclasses import dataclass, replace
@@ -14,9 +13,7 @@ from PIL import Image
 
 from limner.learners import create
 from limner.meta import MetaPlan, Start, clustering, learn, trajectory
-from limner.model_file import RATES
 from limner.tasks import NWayFamily, load
-from limner.types import Params
 
 SPEC = "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabet"
 SEED, TASKS, WIDTH, QUERIES = 0, 600, 32, 15
@@ -75,11 +72,10 @@ def judged(asked: tuple[Arm, Start, int, int]) -> list[list[float]]:
     """The accuracy on unseen alphabets before adaptation and after each inner step, for each test task."""
     arm, start, ways, tasks = asked
     torch.set_num_threads(1)
-    params: Params = {**start.params, **{RATES + name: value for name, value in (start.rates or {}).items()}}
     found = trajectory(
         learner_of(arm, ways),
         start.plan,
-        params,
+        start.learned,
         family(ways, QUERIES),
         "test",
         tasks=tasks,
@@ -195,9 +191,7 @@ def curves(starts: list[Start]) -> Image.Image:
     axis.set(xlabel="seconds", ylabel="accuracy, %")
     axis.legend(fontsize=8)
     axis.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=100)
-    return Image.open(buffer).convert("RGB")
+    return harness.drawn(figure)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import multiprocessing
 import time
@@ -18,10 +17,9 @@ from limner.learners import create
 from limner.meta import MetaPlan, Start, learn, trajectory
 from limner.meta.episodes import episode_of
 from limner.meta.inner import Inner
-from limner.model_file import RATES
 from limner.seeds import generator
 from limner.tasks import SinusoidFamily
-from limner.types import Params, Request
+from limner.types import Request
 
 SEED, SHOTS, TASKS, STEPS = 0, 10, 600, 10
 SHOWN = (0, 1, 5, 10)
@@ -55,15 +53,10 @@ def learned(asked: tuple[str, int]) -> tuple[str, Start]:
     return name, replace(start, learner=None)  # a learner does not travel between processes
 
 
-def start_of(start: Start) -> Params:
-    """Parameters with the learned step sizes among them."""
-    return {**start.params, **{RATES + name: value for name, value in (start.rates or {}).items()}}
-
-
 def judged(start: Start) -> list[list[float]]:
     """The squared error on 100 other points after each of ten steps, on test waves that are the same for all."""
     wide = SinusoidFamily(SHOTS, queries=100, seed=SEED)
-    found = trajectory(LEARNER, start.plan, start_of(start), wide, "test", tasks=TASKS, inner_steps=STEPS, seed=SEED)
+    found = trajectory(LEARNER, start.plan, start.learned, wide, "test", tasks=TASKS, inner_steps=STEPS, seed=SEED)
     return found.values["net query loss"]
 
 
@@ -129,9 +122,7 @@ def picture(starts: dict[str, Start]) -> Image.Image:
                 axis.plot(line, values, style, color="tab:blue", linewidth=1.4)
             axis.plot(task.support.inputs, task.support.targets, "o", color="tab:red", markersize=4)
         axes[row, 0].set_ylabel(name)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return Image.open(buffer).convert("RGB")
+    return harness.drawn(figure)
 
 
 def wave_through(inputs: Tensor, targets: Tensor, line: Tensor) -> Tensor:

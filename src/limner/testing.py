@@ -21,7 +21,7 @@ from torch import Tensor
 from limner.config import Strategy
 from limner.engine import fit
 from limner.engine.run import Run
-from limner.engine.step import gradients, owned
+from limner.engine.step import dot, gradients, owned
 from limner.learners import Learner, describe, rebuild
 from limner.meta.algorithms import parts_of
 from limner.meta.execution import mean_gradient
@@ -76,7 +76,7 @@ def gradient_is_right(learner: Learner, batch: Batch) -> None:
         plain, _ = gradients(learner, player, params, batch, draws)
         functional, _ = gradients(learner, player, params, batch, draws, functional=True)
         direction = _direction(plain)
-        predicted = _dot(plain, direction)
+        predicted = float(dot(plain, direction))
 
         def value(step: float, player: str = player, direction: Params = direction) -> float:
             moved = {name: params[name] + step * direction[name] for name in direction}
@@ -85,7 +85,9 @@ def gradient_is_right(learner: Learner, batch: Batch) -> None:
         measured = (value(1e-6) - value(-1e-6)) / 2e-6
         scale = max(1.0, abs(predicted))
         assert abs(predicted - measured) / scale < 1e-5, f"{player}: gradient {predicted}, finite difference {measured}"
-        assert abs(predicted - _dot(functional, direction)) / scale < 1e-9, f"{player}: functional gradient differs"
+        assert abs(predicted - float(dot(functional, direction))) / scale < 1e-9, (
+            f"{player}: functional gradient differs"
+        )
 
 
 def meta_gradients_agree(learner: Learner, batch: Batch) -> None:
@@ -121,7 +123,7 @@ def _agrees_with_differences(learner: Learner, plan: MetaPlan, start: Params, ep
             return float(mean_gradient(learner, plan, moved, episodes, "loop").losses[player])
 
         measured = (query_loss(1e-6) - query_loss(-1e-6)) / 2e-6
-        predicted = _dot(found, direction)
+        predicted = float(dot(found, direction))
         assert abs(predicted - measured) / max(1.0, abs(predicted)) < 1e-5, (
             f"{plan.algorithm}, {player}: meta-gradient {predicted}, finite difference {measured}"
         )
@@ -178,10 +180,6 @@ def _doubles(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def _direction(like: Params) -> Params:
     random = generator(3, "direction")
     return {name: torch.randn(value.shape, generator=random, dtype=value.dtype) for name, value in like.items()}
-
-
-def _dot(left: Params, right: Params) -> float:
-    return float(torch.stack([(left[name] * right[name]).sum() for name in right]).sum())
 
 
 def _episode(learner: Learner, batch: Batch, seed: int) -> Episode:

@@ -15,8 +15,8 @@ def keep_freed_memory() -> bool:
     """Tell the C library's allocator to keep up to a gigabyte of freed memory; whether it could be told.
 
     A training step frees what the next one needs again. By default glibc gives large blocks back to the system and
-    every page of them is then zeroed and faulted in anew: about a quarter of a small network's step. Once a process is
-    enough; where there is no glibc nothing changes.
+    every page of them is then zeroed and faulted in anew. Once a process is enough; where there is no glibc nothing
+    changes.
 
     >>> keep_freed_memory() == keep_freed_memory()
     True

@@ -88,6 +88,11 @@ def gradients(
     return dict(zip(own, found, strict=True)), loss
 
 
+def dot(left: Params, right: Params) -> Tensor:
+    """The sum of products over all numbers that the second names, a scalar tensor."""
+    return torch.stack([(left[name] * value).sum() for name, value in right.items()]).sum()
+
+
 def norm_of(found: Params) -> Tensor:
     """The Euclidean norm of all gradients together, a scalar tensor; 0 where there are none."""
     if not found:

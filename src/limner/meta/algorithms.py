@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from limner.engine.step import gradients, owned
-from limner.errors import LimnerError
+from limner.engine.step import dot, gradients, owned
 from limner.learners.base import Learner
+from limner.meta.checks import refusals_told
 from limner.meta.inner import Episode, Inner, adapt, closed_form, frozen_in
 from limner.meta.plan import MetaPlan
 from limner.meta.recompute import recomputed
@@ -32,6 +32,7 @@ class MetaGradient(NamedTuple):
     terms: dict[str, Tensor]
 
 
+@refusals_told()
 def meta_gradient(
     learner: Learner,
     plan: MetaPlan,
@@ -55,7 +56,8 @@ def meta_gradient(
              (Rajeswaran et al. 2019, equation 6), by conjugate gradients
     prototypical  ∇_θ of the query loss after a closed-form fit to the support (Snell et al. 2017, algorithm 1)
 
-    ``functional`` uses ``torch.func`` throughout, so that ``vmap`` over episodes works.
+    ``functional`` uses ``torch.func`` throughout, so that ``vmap`` over episodes works. Raises :class:`LimnerError` for
+    an operation that cannot be differentiated twice where that is needed.
     """
     plan = plan.at(progress)
     traits = plan.traits
@@ -70,7 +72,7 @@ def meta_gradient(
     if not traits.second_order and not traits.rates:
         return _first_order(learner, plan, start, episode, functional, weights)
     if plan.recompute and plan.inner_steps and not functional:
-        return MetaGradient(*recomputed(learner, plan, start, episode, weights))
+        return _told(*recomputed(learner, plan, start, episode, weights))
 
     def adapted(moving: Params) -> list[tuple[float, Params]]:
         inner = Inner(
@@ -133,36 +135,27 @@ def _through(
 
     found: Params = {}
     if functional:
-        losses: dict[str, Loss] = {}
+        told: tuple[Any, ...] = torch.func.vjp(weighted, start, has_aux=True)
+        totals, pull, losses = told
         for player in learner.players:
-
-            def of_player(moving: Params, player: str = player) -> tuple[Tensor, dict[str, Loss]]:
-                totals, parts = weighted({**start, **moving})
-                return totals[player], parts
-
-            own, losses = torch.func.grad(of_player, has_aux=True)(parts_of(start, player))
-            found |= own
+            cotangent = {name: torch.full_like(value, float(name == player)) for name, value in totals.items()}
+            (pulled,) = pull(cotangent)
+            found |= {name: pulled[name] for name in parts_of(start, player)}
         return _told(found, losses)
     leaves = {name: value.detach().requires_grad_() for name, value in start.items()}
     with torch.enable_grad():
         totals, losses = weighted(leaves)
     for index, player in enumerate(learner.players):
         own = parts_of(leaves, player)
-        values = _grad(totals[player], list(own.values()), retain_graph=index + 1 < len(learner.players))
+        values = torch.autograd.grad(
+            totals[player],
+            list(own.values()),
+            retain_graph=index + 1 < len(learner.players),
+            materialize_grads=True,
+            allow_unused=True,
+        )
         found |= dict(zip(own, values, strict=True))
     return _told(found, losses)
-
-
-def _grad(value: Tensor, inputs: list[Tensor], retain_graph: bool) -> tuple[Tensor, ...]:
-    try:
-        return torch.autograd.grad(value, inputs, retain_graph=retain_graph, materialize_grads=True, allow_unused=True)
-    except (RuntimeError, NotImplementedError) as problem:
-        if "derivative for" in str(problem) or "double backward" in str(problem).lower():
-            raise LimnerError(
-                f"this learner's loss cannot be differentiated twice ({str(problem).splitlines()[0]}); replace that "
-                "operation, or leave second derivatives out with first_order=true"
-            ) from problem
-        raise
 
 
 def _implicit(learner: Learner, plan: MetaPlan, start: Params, episode: Episode, functional: bool) -> MetaGradient:
@@ -205,24 +198,20 @@ def conjugate_gradients(product: Callable[[Params], Params], right: Params, step
     """
     solution = {name: torch.zeros_like(value) for name, value in right.items()}
     residual = direction = right
-    squared = _dot(residual, residual)
+    squared = dot(residual, residual)
     going = squared > 0
     for _ in range(steps):
         turned = product(direction)
-        curvature = _dot(direction, turned)
+        curvature = dot(direction, turned)
         going = going & (curvature > 0)
         length = torch.where(going, squared / torch.where(going, curvature, 1.0), 0.0)
         solution = {name: value + length * direction[name] for name, value in solution.items()}
         residual = {name: value - length * turned[name] for name, value in residual.items()}
-        former, squared = squared, _dot(residual, residual)
+        former, squared = squared, dot(residual, residual)
         going = going & (squared > 0)
         ratio = squared / torch.where(former > 0, former, 1.0)
         direction = {name: value + ratio * direction[name] for name, value in residual.items()}
     return solution
-
-
-def _dot(left: Params, right: Params) -> Tensor:
-    return torch.stack([(value * right[name]).sum() for name, value in left.items()]).sum()
 
 
 def parts_of(start: Params, player: str) -> Params:

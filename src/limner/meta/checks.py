@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
-from limner.engine.step import gradients, owned
+from limner.engine.step import dot, gradients, owned
 from limner.errors import LimnerError
 from limner.learners.base import Learner
 from limner.meta.inner import Episode, frozen_in
@@ -22,6 +25,21 @@ def check(learner: Learner, plan: MetaPlan, processes: int) -> None:
         )
     if plan.tasks < processes:
         raise LimnerError(f"{processes} processes cannot share {plan.tasks} tasks; give tasks={processes} or more")
+
+
+@contextmanager
+def refusals_told() -> Iterator[None]:
+    """Turns torch's refusal to differentiate an operation twice into a :class:`LimnerError` that names it."""
+    try:
+        yield
+    except RuntimeError as problem:  # NotImplementedError is one
+        told = str(problem)
+        if "derivative for" not in told and "double backward" not in told.lower():
+            raise
+        raise LimnerError(
+            f"this learner's loss cannot be differentiated twice ({told.splitlines()[0]}); replace that operation, or "
+            "leave second derivatives out with first_order=true"
+        ) from problem
 
 
 def check_twice(learner: Learner, plan: MetaPlan, start: Params, episode: Episode) -> None:
@@ -52,14 +70,14 @@ def check_twice(learner: Learner, plan: MetaPlan, start: Params, episode: Episod
             return gradients(learner, player, {**params, **moved}, batch, draws, frozen)[0]
 
         ahead, behind = along(1e-6), along(-1e-6)
-        measured = _dot(ahead, direction) - _dot(behind, direction)
+        measured = dot(ahead, direction) - dot(behind, direction)
         leaves = {name: value.clone().requires_grad_() for name, value in own.items()}
         found, loss = gradients(learner, player, {**params, **leaves}, batch, draws, frozen, create_graph=True)
-        slope = _dot(found, direction)
+        slope = dot(found, direction)
         curved = torch.zeros(())
         if slope.requires_grad:
             second = torch.autograd.grad(slope, list(leaves.values()), allow_unused=True, materialize_grads=True)
-            curved = _dot(dict(zip(leaves, second, strict=True)), direction)
+            curved = dot(dict(zip(leaves, second, strict=True)), direction)
         if float(measured.abs()) / 2e-6 > 1e-3 * (1 + float(slope.detach().abs())) and float(curved.abs()) == 0:
             raise LimnerError(
                 f"the loss of {player} has no second derivative though its gradient changes "
@@ -80,7 +98,3 @@ def _custom(value: Tensor) -> str:
             return str(node.name()).removesuffix("Backward")
         nodes += [further for further, _ in node.next_functions]
     return ""
-
-
-def _dot(left: Params, right: Params) -> Tensor:
-    return torch.stack([(value * right[name]).sum() for name, value in left.items()]).sum()

@@ -159,6 +159,14 @@ def _precision(plan: MetaPlan, start: Params) -> Iterator[None]:
         yield
 
 
+def _leave() -> None:
+    """Leave the group in good order: a process that ends within it can bring another down."""
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 class Processes:
     """The processes that ``torchrun`` started, each with its share of the tasks; alone without it.
 
@@ -174,7 +182,7 @@ class Processes:
         self.count, self.rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
         if self.count > 1 and not distributed.is_initialized():
             distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-            atexit.register(distributed.destroy_process_group)  # else one that ends first can bring another down
+            atexit.register(_leave)
 
     @property
     def first(self) -> bool:

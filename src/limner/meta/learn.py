@@ -63,6 +63,11 @@ class Start:
     trajectory: Trajectory | None = None
     state: str = "finished"
 
+    @property
+    def learned(self) -> Params:
+        """All that was learned, as :func:`learn` and ``trajectory`` take it: parameters, and ``rates.*``."""
+        return {**self.params, **{RATES + name: value for name, value in (self.rates or {}).items()}}
+
 
 def learn(
     learner: Learner,
@@ -240,7 +245,7 @@ class _Session:
         params = training.params
         if self.plan.keep == "best" and training.best and training.best is not params:
             kept = min(
-                (point for point in training.curve),
+                training.curve,
                 key=lambda point: point.values[f"{self.learner.players[0]} query loss after"],
             )
             if kept.step != training.step:

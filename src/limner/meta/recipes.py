@@ -4,9 +4,8 @@ Fields of a :class:`~limner.meta.plan.MetaPlan`, for whatever nobody asks to be 
 2017, appendix A: Omniglot, one inner step of gradient descent at 0.4; sine waves, one at 0.01, 25 tasks a step),
 Reptile (Nichol et al. 2018, appendix A: Adam at 0.001 on batches of 10, outer step 1), iMAML (Rajeswaran et al. 2019,
 section 4: λ = 2, 16 inner steps, 5 of conjugate gradients), MAML++ (Antoniou et al. 2019: 5 inner steps). The rest is
-our own choice. For classifiers it is 5 inner steps at 0.1 on 4 tasks: after one minute of one core of a busy machine on
-Omniglot (5 ways, 1 shot, turned classes, one seed) MAML put 75.5% ± 2.0% of unseen classes' images in their class (63
-outer steps), and with the paper's single step at 0.4, on 16 tasks, 59.3% ± 2.4% (97). Longer training was not compared.
+our own choice; for classifiers it is several shorter steps instead of the paper's one, for they did better in the short
+trainings that a processor allows. ``benchmarks/omniglot_classify.py`` tells what its own plan reaches.
 """
 
 from __future__ import annotations

@@ -19,14 +19,13 @@ Flat = dict[str, Tensor]
 
 def recomputed(
     learner: Learner, plan: MetaPlan, start: Params, episode: Episode, weights: list[float]
-) -> tuple[Params, dict[str, Tensor], dict[str, Tensor]]:
-    """The same gradient, losses and terms as differentiating through the whole inner loop.
+) -> tuple[Params, dict[str, Loss]]:
+    """The same gradient and last query losses as differentiating through the whole inner loop.
 
     Forward, only parameters and optimiser states are kept after each step. Backward, from the last step to the first,
     the step is made again from what was kept, with its graph, and each player's cotangent is pulled through it
     (gradient checkpointing, Griewank & Walther 2000, with a checkpoint at each step).
     """
-    second_order = plan.traits.second_order
     forward = Inner(learner, plan, start, episode)
     kept = [(start, forward.states())]
     for index in range(plan.inner_steps):
@@ -48,9 +47,15 @@ def recomputed(
             losses = losses or found_losses
         before, states = kept[-1]
         leaves = _leaves(before, states)
-        inner = Inner(learner, plan, {name: leaves[name] for name in before}, episode)
-        inner.second_order, inner.differentiable = second_order, True
-        # The step's start is the whole loop's: only its learned step sizes matter to it, and they never change.
+        # A step asks its start for learned step sizes alone, and those never change in the loop.
+        inner = Inner(
+            learner,
+            plan,
+            {name: leaves[name] for name in before},
+            episode,
+            second_order=plan.traits.second_order,
+            differentiable=True,
+        )
         with torch.enable_grad():
             after = _flat(*inner.turn(index, *_unflat(leaves, before, states)))
         for place, player in enumerate(learner.players):
@@ -61,8 +66,7 @@ def recomputed(
     for player in learner.players:
         for name in owned(start, player) | owned(start, RATES + player):
             found[name] = cotangents[player][name]
-    terms = {f"{player} {name}": term.detach() for player, loss in losses.items() for name, term in loss.terms.items()}
-    return found, {player: loss.value.detach() for player, loss in losses.items()}, terms
+    return found, losses
 
 
 def _flat(params: Params, states: States) -> Flat:

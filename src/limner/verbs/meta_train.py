@@ -12,13 +12,11 @@ from limner.errors import LimnerError
 from limner.verbs import directories
 from limner.verbs import meta_configuration as configurations
 from limner.verbs.meta_configuration import Configuration
+from limner.verbs.meta_prepare import Prepared, prepare
 
 if TYPE_CHECKING:
-    from limner.learners import Learner
     from limner.memory import Memory
     from limner.meta import Start, Trajectory
-    from limner.tasks import Family, SinusoidFamily
-    from limner.types import Params
 
 UNSEEN = 100
 """Test tasks that a start is measured on when it is done; a quarter of them where a task is to make images."""
@@ -66,17 +64,6 @@ class Learned(NamedTuple):
         return {"path": self.path, "directory": self.directory, "page": self.page}
 
 
-class Prepared(NamedTuple):
-    """A configuration with nothing left open, and what it is about, loaded."""
-
-    asked: Configuration
-    family: Family | SinusoidFamily
-    learner: Learner
-    begun: Params | None
-    parent: str | None
-    notes: tuple[str, ...] = ()
-
-
 def meta_train(
     algorithm: str | None = None,
     learner: str | None = None,
@@ -120,7 +107,8 @@ def meta_train(
     nothing was written.
     """
     asked = _asked(vars(), options, fields, config)
-    with _processes() as first, _opened(memory, first or asked.start != "scratch") as remembered:
+    first = _first_process()
+    with _opened(memory, first or asked.start != "scratch") as remembered:
         place = _claim(asked, out, force)
         prepared = prepare(asked, remembered)
         directory = None if place.suffix == ".safetensors" else place
@@ -156,64 +144,9 @@ def resume(directory: str | Path, *, memory: str | None = None, progress: bool =
         raise LimnerError(f"the meta-training in {place} is over, so there is nothing to resume; begin a new one")
     asked = configurations.resolve({}, {}, {}, configurations.read(place))
     where = memory if memory is not None else told.get("memory")
-    with _processes() as first, _opened(where, first or asked.start != "scratch") as remembered:
+    first = _first_process()
+    with _opened(where, first or asked.start != "scratch") as remembered:
         return _carry_out(prepare(asked, remembered), place, remembered, first, resume=True, progress=progress)
-
-
-def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
-    """Load the family and the start, and make the learner for its images.
-
-    Raises :class:`LimnerError` where they do not go together.
-    """
-    from limner.learners import create, rebuild
-    from limner.meta.checks import check
-    from limner.tasks import Family, family_of
-    from limner.verbs.line import find_start
-
-    family = family_of(
-        asked.family,
-        asked.goal,
-        shots=asked.shots,
-        queries=asked.queries,
-        ways=asked.ways or 0,
-        seed=asked.seed,
-        turns=asked.turns,
-    )
-    shape = family.images.shape if isinstance(family, Family) else family.image_shape
-    model = None if remembered is None else find_start(asked.start, remembered, shape)
-    if model is None:
-        learner = create(asked.learner, shape, **asked.options)
-        check(learner, asked.plan, 1)
-        return Prepared(asked.replaced(options=learner.options), family, learner, None, None)
-    learner = rebuild(model.learner_description)
-    if learner.kind != asked.learner:
-        raise LimnerError(
-            f"the start {asked.start} is a {learner.kind}, not a {asked.learner}; give another, or name that learner"
-        )
-    if asked.ways is not None and learner.options["classes"] != asked.ways:
-        raise LimnerError(
-            f"the start {asked.start} tells {learner.options['classes']} classes apart, not {asked.ways}; "
-            f"give --ways {learner.options['classes']}, or another start"
-        )
-    check(learner, asked.plan, 1)
-    shipped = asked.start.startswith("shipped:")
-    settled = asked.replaced(options=learner.options, start=asked.start if shipped else model.sha256)
-    begun, notes = _with_rates(model.params, model.rates, model.metadata.get("plan"), asked)
-    return Prepared(settled, family, learner, begun, None if shipped else model.sha256, notes)
-
-
-def _with_rates(
-    params: Params, rates: Params | None, plan: dict[str, Any] | None, asked: Configuration
-) -> tuple[Params, tuple[str, ...]]:
-    """A start's parameters, with its learned step sizes where they are learned on in the same way."""
-    from limner.model_file import RATES
-
-    if not rates:
-        return params, ()
-    alike = ("algorithm", "inner_steps")
-    if plan is not None and all(plan.get(name) == getattr(asked.plan, name) for name in alike):
-        return params | {RATES + name: value for name, value in rates.items()}, ()
-    return params, (f"the step sizes that the start {asked.start[:12]} learned are left out: its plan was another",)
 
 
 def _carry_out(
@@ -246,7 +179,7 @@ def _carry_out(
         name=asked.name,
         path=None,
         shots=asked.shots,
-        notes=[*family.notes, *prepared.notes, *made.notes, *_counted(prepared), _spent(made)],
+        notes=[*family.notes, *prepared.notes, *made.notes, *prepared.counted(), _spent(made)],
         plan=made.plan.to_json(),
         family=dict(made.family),
         cost=dataclasses.asdict(made.cost),
@@ -274,16 +207,14 @@ def unseen(made: Start, prepared: Prepared) -> Trajectory | None:
     """
     from limner.meta import trajectory
     from limner.meta.episodes import device_of
-    from limner.model_file import RATES
 
     if not prepared.family.size("test"):
         return None
     device = device_of(made.plan)
-    params = made.params | {RATES + name: value for name, value in (made.rates or {}).items()}
     found = trajectory(
         made.learner,
         made.plan,
-        {name: value.to(device) for name, value in params.items()},
+        {name: value.to(device) for name, value in made.learned.items()},
         prepared.family,
         "test",
         tasks=UNSEEN // 4 if prepared.asked.goal == "generate" else UNSEEN,
@@ -375,35 +306,15 @@ def _claim(asked: Configuration, out: str | Path | None, force: bool) -> Path:
     return path
 
 
-def _counted(prepared: Prepared) -> list[str]:
-    from limner.tasks import Family
-
-    if not isinstance(prepared.family, Family):
-        return []
-    counts = {split: len(classes) for split, classes in prepared.family.classes.items()}
-    return [
-        f"{counts['train']} classes to learn from, {counts['validation']} to validate on, {counts['test']} never seen"
-    ]
-
-
 def _spent(made: Start) -> str:
     return f"{made.cost.steps:,} outer steps in {made.cost.seconds:.0f} s"
 
 
-@contextmanager
-def _processes() -> Iterator[bool]:
+def _first_process() -> bool:
     """Whether this is the process that writes: the only one, or the first that ``torchrun`` started."""
-    from torch import distributed
-
     from limner.meta.execution import Processes
 
-    joined = distributed.is_available() and distributed.is_initialized()
-    processes = Processes()
-    try:
-        yield processes.first
-    finally:
-        if processes.count > 1 and not joined:
-            distributed.destroy_process_group()
+    return Processes().first
 
 
 @contextmanager
