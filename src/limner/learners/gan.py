@@ -60,7 +60,7 @@ class GAN:
             return self._critic(params, 2 * images - 1)[:, 0]  # type: ignore[no-any-return]
 
         real = batch["images"]
-        fake = self._generate(params, draws[f"{player}_latents"])
+        fake = self.decode(params, draws[f"{player}_latents"])
         if player == "generator":
             adversarial = relativistic_generator(critic(real), critic(fake))
             return Loss(adversarial, {"adversarial": adversarial})
@@ -77,12 +77,17 @@ class GAN:
         shape = (request.count, self.options["latents"])
         latents = torch.randn(shape, generator=generator, device=generator.device)
         with torch.no_grad():
-            images = [self._generate(params, part) for part in torch.split(latents, 256) if len(part)]
+            images = [self.decode(params, part) for part in torch.split(latents, 256) if len(part)]
         return torch.cat(images) if images else torch.empty(0, *self.image_shape)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""
         return params
 
-    def _generate(self, params: Params, latents: Tensor) -> Tensor:
+    def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The images G(z) in [0, 1], ``(n, c, h, w)``, of ``latents (n, latents)``; can be differentiated."""
+        if latents.shape[-1] != self.options["latents"]:
+            raise LimnerError(
+                f"this GAN's latents have {self.options['latents']} numbers, not {latents.shape[-1]}; give (n, latents)"
+            )
         return torch.sigmoid(self._generator(params, latents))
