@@ -148,6 +148,16 @@ class VAE:
         mixture = LatentMixture.fit(torch.cat(means), torch.cat(log_variances).exp(), generator)
         return {**params, **mixture.to_params()}
 
+    def encode(self, params: Params, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of q(z|x), ``(n, latents)`` each, of ``images`` in [0, 1]; differentiable."""
+        found: tuple[Tensor, Tensor] = self._net(params, images, method="encode")
+        return found
+
+    def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Images ``(n, c, h, w)`` in [0, 1] of ``latents`` ``(n, latents)``, as they are shown; differentiable."""
+        scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
+        return torch.sigmoid(self._net(params, latents, method="decode") / scale)
+
     def _kl(self, params: Params, mean: Tensor, log_variance: Tensor) -> Tensor:
         if self.options["prior"] == "normal":
             return kl_to_standard_normal(mean, log_variance)
@@ -159,6 +169,5 @@ class VAE:
         return class_predictive(total, count, between, within)
 
     def _decode(self, params: Params, latents: Tensor) -> Tensor:
-        scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
-        maps = [torch.sigmoid(self._net(params, part, method="decode") / scale) for part in torch.split(latents, 256)]
-        return torch.cat(maps) if maps else torch.empty(0, *self.image_shape)
+        images = [self.decode(params, part) for part in torch.split(latents, 256)]
+        return torch.cat(images) if images else torch.empty(0, *self.image_shape)
