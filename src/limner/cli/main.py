@@ -376,6 +376,7 @@ def data(
       size=32                          the side in pixels; learners take 16 to 64, a multiple of 4
       colour=grey, colour=rgb          (default: grey where all images are)
       fit=crop, fit=pad, fit=stretch   how images that are not square become so (default: crop)
+      part=left, part=right            only that half of each image
       classes=cat+dog, classes=c*      only these classes, by their names; classes=5 is the class called 5,
                                        classes=0-4 those called 0 to 4; never places in the list
       limit=20                         at most so many images of each class

@@ -7,22 +7,29 @@ from limner.tasks.family import Family
 from limner.tasks.image_set import ImageSet
 from limner.tasks.load import describe, kinds, load
 from limner.tasks.n_way import NWayFamily
+from limner.tasks.pair_spec import load_sides, split_sides
+from limner.tasks.pairs import Domains, Pairs, TwoSided
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.task import Task, split
 
 __all__ = [
+    "Domains",
     "Family",
     "ImageSet",
     "NWayFamily",
+    "Pairs",
     "Points",
     "PointsTask",
     "SinusoidFamily",
     "Task",
     "TaskFamily",
+    "TwoSided",
     "describe",
     "family_from_json",
     "family_of",
     "kinds",
     "load",
+    "load_sides",
     "split",
+    "split_sides",
 ]

@@ -43,6 +43,20 @@ def is_grey(pixels: Array) -> bool:
     return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
 
 
+def halved(image: Image, part: str | None) -> Image:
+    """The ``left`` or ``right`` half of a picture, or all of it for ``None``.
+
+    >>> from PIL import Image
+    >>> halved(Image.new("L", (41, 20)), "right").size
+    (20, 20)
+    """
+    if part is None:
+        return image
+    half = image.width // 2
+    left = 0 if part == "left" else image.width - half
+    return image.crop((left, 0, left + half, image.height))
+
+
 def square(image: Image, size: int, fit: str, colour: str) -> Array:
     """A PIL image as uint8 ``(channels, size, size)``.
 

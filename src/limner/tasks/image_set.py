@@ -25,6 +25,7 @@ class ImageSet:
     group_names  one name for each group
     licence      what is known about the rights
     notes        plain sentences about what happened on loading (skipped files, converted modes…)
+    names        of the files that the images come from, one for each; empty where they are no files
 
     >>> tiny = ImageSet(torch.zeros(2, 1, 16, 16, dtype=torch.uint8), name="tiny")
     >>> len(tiny), tiny.shape, tiny.sha256[:8]
@@ -39,6 +40,7 @@ class ImageSet:
     group_names: tuple[str, ...] = ()
     licence: str = "unknown"
     notes: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] not in (1, 3):
@@ -87,7 +89,8 @@ class ImageSet:
     def select(self, indices: Tensor, name: str | None = None) -> ImageSet:
         """The images at ``indices`` (int64 or bool), with their labels; class names are kept."""
         labels = None if self.labels is None else self.labels[indices]
-        return replace(self, images=self.images[indices], labels=labels, name=name or self.name)
+        names = self._names(indices)
+        return replace(self, images=self.images[indices], labels=labels, name=name or self.name, names=names)
 
     def restrict(self, classes: Sequence[int], indices: Tensor | None = None, name: str | None = None) -> ImageSet:
         """Only the images of ``classes``, labelled by their place in that list; groups follow.
@@ -114,6 +117,7 @@ class ImageSet:
             class_groups=groups,
             group_names=group_names,
             name=name or self.name,
+            names=self._names(indices),
         )
 
     def of_class(self, index: int) -> Tensor:
@@ -121,6 +125,12 @@ class ImageSet:
         if self.labels is None:
             raise LimnerError(f"{self.name} has no classes; give images in one folder a class, or an array of labels")
         return torch.nonzero(self.labels == index).flatten()
+
+    def _names(self, indices: Tensor) -> tuple[str, ...]:
+        if not self.names:
+            return ()
+        places = indices.nonzero().flatten() if indices.dtype == torch.bool else indices
+        return tuple(self.names[place] for place in places.tolist())
 
     def floats(self) -> Tensor:
         """The images as float32 in [0, 1]."""

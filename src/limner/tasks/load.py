@@ -12,7 +12,7 @@ from torch import Tensor
 from limner.errors import LimnerError
 from limner.tasks import cache
 from limner.tasks.arrays import ArraySource, open_digits, open_idx, open_npz
-from limner.tasks.convert import Array, Unusable, array_to_bytes, default_size, is_grey, square
+from limner.tasks.convert import Array, Unusable, array_to_bytes, default_size, halved, is_grey, square
 from limner.tasks.files import FileSource, Item, open_folder, open_zip, read, size_of
 from limner.tasks.image_set import ImageSet
 from limner.tasks.select import choose_classes, wanted
@@ -31,6 +31,7 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
     - ``size``: the side in pixels (default: the images' own where all are squares of one side fit to learn, else 32)
     - ``colour``: ``grey`` or ``rgb`` (default: grey where all images are)
     - ``fit``: ``crop`` (default), ``pad`` or ``stretch``
+    - ``part``: ``left`` or ``right``, only that half of each image
     - ``classes``: names, patterns with ``*`` or ranges of numbers, as in ``a+b+c`` or ``0-9`` (a number is a name)
     - ``limit``: the first so many images of each class
     - ``memory_limit``: bytes above which the images are mapped from a file in the cache
@@ -118,7 +119,7 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
     found = cache.find(cache_name)
     if found is None:
         bad: dict[str, str] = {}
-        sizes = set() if "size" in options else _sizes(items, bad)
+        sizes = set() if "size" in options else _sizes(items, bad, "part" in options)
         size = options.get("size") or default_size(sizes)
         record: dict[str, Any] = {"what": name, "bad": bad, "clear": 0, "resized": _size_notes(sizes, size)}
         colour = options.get("colour") or "rgb"
@@ -141,6 +142,7 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
         class_names=names,
         licence=source.licence,
         notes=(*source.notes, *_clear_notes(record["clear"]), *_bad_notes(bad), *record.get("resized", ())),
+        names=tuple(items[index].name for index in good),
     )
     if labels is None:
         return made
@@ -149,12 +151,13 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
     return made if with_images == list(range(len(names))) else made.restrict(with_images)
 
 
-def _sizes(items: list[Item], bad: dict[str, str]) -> set[tuple[int, int]]:
-    """The sizes of the pictures, from the files' heads; files without a usable head go to ``bad``."""
+def _sizes(items: list[Item], bad: dict[str, str], halved: bool = False) -> set[tuple[int, int]]:
+    """The sizes of the pictures, or their halves, from the files' heads; files without a usable one go to ``bad``."""
     sizes = set()
     for item in items:
         try:
-            sizes.add(size_of(item))
+            width, height = size_of(item)
+            sizes.add((width // 2 if halved else width, height))
         except Unusable as reason:
             bad[item.name] = str(reason)
     return sizes
@@ -175,8 +178,8 @@ def _decoded(
         part = []
         for item in items[start : start + 256]:
             try:
-                picture = read(item, 2 * size)
-                part.append(square(picture, size, options.get("fit", "crop"), colour))
+                picture = read(item, 4 * size if "part" in options else 2 * size)
+                part.append(square(halved(picture, options.get("part")), size, options.get("fit", "crop"), colour))
                 record["clear"] += picture.has_transparency_data
             except Unusable as reason:
                 bad[item.name] = str(reason)
@@ -228,11 +231,12 @@ def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress 
         source.notes += _clear_notes(len(keep))
     channels_first = len(source.shape) == 4 and source.shape[3] not in (1, 3, 4)
     height, width = source.shape[2:] if channels_first else source.shape[1:3]
+    width = width // 2 if "part" in options else width
     size = options.get("size") or default_size({(width, height)})
     source.notes += [] if "size" in options else _size_notes({(width, height)}, size)
     colour = options.get("colour") or _colour(source, keep)
     total = len(keep) * size * size * (1 if colour == "grey" else 3)
-    parts = _squares(source, keep, size, colour, options.get("fit", "crop"), progress)
+    parts = _squares(source, keep, size, colour, options, progress)
     cache_name = cache.key("arrays", name, source.stamp)
     found = cache.find(cache_name) if total > cache.memory_limit(options.get("memory_limit")) else None
     images = found[0] if found else store(parts, total, cache_name, options.get("memory_limit"), {"what": name})
@@ -268,20 +272,23 @@ def _kept(source: ArraySource, keep: Tensor) -> Iterator[tuple[int, Array]]:
 
 
 def _squares(
-    source: ArraySource, keep: Tensor, size: int, colour: str, fit: str, progress: Progress | None
+    source: ArraySource, keep: Tensor, size: int, colour: str, options: Mapping[str, Any], progress: Progress | None
 ) -> Iterator[Array]:
     """The images that are kept as uint8 ``(n, c, size, size)``, part by part."""
     from PIL import Image
 
     for done, part in _kept(source, keep):
         channels = 1 if colour == "grey" else 3
+        if "part" in options:
+            half = part.shape[2] // 2
+            part = part[:, :, :half] if options["part"] == "left" else part[:, :, -half:]
         if part.shape[1:] == (size, size, channels):
             yield part.transpose(0, 3, 1, 2)
         elif part.shape[1:3] == (size, size) and channels == 3 and part.shape[3] == 1:
             yield np.repeat(part.transpose(0, 3, 1, 2), 3, axis=1)
         else:
             pictures = (Image.fromarray(image[..., 0] if image.shape[2] == 1 else image) for image in part)
-            yield np.stack([square(picture, size, fit, colour) for picture in pictures])
+            yield np.stack([square(picture, size, options.get("fit", "crop"), colour) for picture in pictures])
         if progress is not None:
             progress(done, source.shape[0])
 

@@ -50,6 +50,7 @@ OPTIONS: dict[str, Option] = {
     "size": Option(_whole(8, 1024), "the side in pixels, from 8 to 1024"),
     "colour": Option(_one_of("grey", "rgb"), "grey or rgb"),
     "fit": Option(_one_of("crop", "pad", "stretch"), "crop, pad or stretch"),
+    "part": Option(_one_of("left", "right"), "left or right, a half of each image"),
     "classes": Option(str, "names of classes, as in a+b+c, cat* or 0-9"),
     "limit": Option(_whole(1), "the most images of a class, from 1"),
     "memory_limit": Option(_whole(0), "bytes above which images are mapped from a file, from 0"),
@@ -84,16 +85,20 @@ KINDS: dict[str, Kind] = {
     ),
     "digits": Kind("1,797 handwritten digits in 10 classes (scikit-learn)", ""),
     "photos": Kind("patches of photographs, each photograph a class (scikit-image)", "", ("per_class", "seed")),
-    "folder": Kind("a folder of images; sub-folders, where there are any, are the classes", "PATH"),
-    "zip": Kind("a zip archive of images, read as a folder without unpacking it", "PATH"),
+    "folder": Kind("a folder of images; sub-folders, where there are any, are the classes", "PATH", ("part",)),
+    "zip": Kind("a zip archive of images, read as a folder without unpacking it", "PATH", ("part",)),
     "npz": Kind(
-        "a NumPy archive; options images, labels, groups name its arrays", "PATH", ("images", "labels", "groups")
+        "a NumPy archive; options images, labels, groups name its arrays",
+        "PATH",
+        ("images", "labels", "groups", "part"),
     ),
-    "idx": Kind("an IDX file (MNIST's format), plain or .gz; option labels is the label file", "PATH", ("labels",)),
+    "idx": Kind(
+        "an IDX file (MNIST's format), plain or .gz; option labels is the label file", "PATH", ("labels", "part")
+    ),
     "hf": Kind(
         "a Hugging Face dataset: a folder here or a name on the hub; options split, images, labels",
         "NAME-or-PATH",
-        ("split", "images", "labels"),
+        ("split", "images", "labels", "part"),
     ),
 }
 """Every kind of source."""
