@@ -74,5 +74,4 @@ def _perceptron(sizes: list[int]) -> nn.Module:
     layers: list[nn.Module] = []
     for before, after in pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-        nn.init.kaiming_normal_(layers[-2].weight, nonlinearity="relu")  # type: ignore[arg-type]
     return nn.Sequential(*layers[:-1])
