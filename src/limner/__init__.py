@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from limner.verbs.resume import resume
     from limner.verbs.sample import sample
     from limner.verbs.train import train
+    from limner.verbs.translate import translate
 
 _HOMES = {
     "Family": "limner.tasks",
@@ -50,6 +51,7 @@ _HOMES = {
     "sample": "limner.verbs.sample",
     "split": "limner.tasks",
     "train": "limner.verbs.train",
+    "translate": "limner.verbs.translate",
 }
 """Where each public name lives: ``module``, or ``module:name`` where it is called otherwise there (PEP 562)."""
 
@@ -73,6 +75,7 @@ __all__ = [
     "sample",
     "split",
     "train",
+    "translate",
 ]
 
 

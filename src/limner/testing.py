@@ -28,7 +28,7 @@ from limner.meta.execution import mean_gradient
 from limner.meta.inner import Episode, with_rates
 from limner.meta.plan import ALGORITHMS, MetaPlan
 from limner.seeds import generator
-from limner.tasks import ImageSet, Task
+from limner.tasks import ImageSet, Pairs, Task
 from limner.types import Batch, Draws, Params, Request
 
 Check = Callable[[Learner, Batch], None]
@@ -196,16 +196,20 @@ def _task(batch: Batch) -> Task:
     labels = batch.get("labels")
     names = tuple(str(index) for index in range(int(labels.max()) + 1)) if labels is not None else ()
     images = ImageSet(batch["images"].mul(255).to(torch.uint8), "contract", labels, names)
+    if "inputs" in batch:
+        pairs = Pairs(ImageSet(batch["inputs"].mul(255).to(torch.uint8), "inputs"), images, "contract")
+        return Task("translate", "contract", pairs, pairs)
     return Task("classify" if labels is not None else "generate", "contract", images, images)
 
 
 def _request(learner: Learner, batch: Batch) -> Request:
     what: Any = learner.answers[0]
-    return Request(what, count=3, images=batch["images"])
+    return Request(what, count=3, images=batch["inputs"] if what == "translate" else batch["images"])
 
 
-def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int = 4) -> Batch:
-    """A small random batch, the same every time: images in [0, 1], and labels where there are ``classes``.
+def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int = 4, input_channels: int = 0) -> Batch:
+    """A small random batch, the same every time: images in [0, 1], labels where there are ``classes``, and inputs that
+    the images are to be made from where those have channels.
 
     >>> tiny_batch((1, 16, 16), classes=2)["labels"].tolist()
     [0, 1, 0, 1]
@@ -213,4 +217,7 @@ def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int =
     batch: dict[str, Any] = {"images": torch.rand(count, *image_shape, generator=generator(0, "tiny batch"))}
     if classes:
         batch["labels"] = torch.arange(count) % classes
+    if input_channels:
+        shape = (count, input_channels, *image_shape[1:])
+        batch["inputs"] = torch.rand(shape, generator=generator(0, "tiny inputs"))
     return batch

@@ -13,7 +13,8 @@ begin with ``fitted.`` belong to no player (they are computed after training, e.
 
 Batch = dict[str, Tensor]
 """``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes. Of points:
-``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32."""
+``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32. Of images to be made from others: ``images`` are
+the targets, ``inputs`` the images that they are made from, of the same side."""
 
 Draws = dict[str, Tensor]
 """All randomness of one training step, drawn beforehand, so that a loss is a pure function."""
@@ -35,10 +36,11 @@ class Request:
 
     ``sample``: ``count`` new images. ``reconstruct``: each of ``images`` through the model. ``features`` and
     ``logits``: one row for each of ``images``. Images are float ``(n, c, h, w)`` in [0, 1], in and out. ``values``:
-    predicted targets, one row for each of ``images``, which may then be inputs ``(n, features)``.
+    predicted targets, one row for each of ``images``, which may then be inputs ``(n, features)``. ``translate``: the
+    target of each of ``images``, which are inputs; ``translate back``: the input of each, which are targets.
     """
 
-    what: Literal["sample", "reconstruct", "features", "logits", "values"]
+    what: Literal["sample", "reconstruct", "features", "logits", "values", "translate", "translate back"]
     count: int = 0
     images: Tensor | None = None
     labels: Tensor | None = None
@@ -108,6 +110,8 @@ METRICS: dict[str, tuple[str, str]] = {
     "diversity": ("near real", "mean pairwise feature distance of samples over that of real images; 1 = as real"),
     "nearest_training_ratio": ("near one", "distance of samples to the nearest support image, over that of held-out "
                                "real images; well under 1 = copies"),
+    "absolute_error": ("lower", "mean distance of a pixel's intensity, 0 to 1, from what it should be (L1)"),
+    "psnr": ("higher", "peak signal-to-noise ratio against what it should be, in decibels"),
 }  # fmt: skip
 """Every metric by name: which way is better, and one line that explains it."""
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli import help, memory, options, show, trouble
+from limner.cli import help, memory, options, show, translation, trouble
 from limner.errors import LimnerError
 
 app = help.App(
@@ -94,10 +94,12 @@ def demo(
 
 @app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
 def adapt(
-    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn to do: generate or classify.")],
+    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn: generate, classify or translate.")],
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
+    targets: translation.Targets = None,
+    pairs: translation.Paired = None,
     shots: options.Shots = None,
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
@@ -119,9 +121,10 @@ def adapt(
         show.alone(data, "--resume")
         show.run(go_on(resume, memory=memory, progress=True), json)
         return
+    given = show.needed(data, "DATA", f"limner adapt {goal} folder:my-images --shots 10")
     show.run(
         verb(
-            show.needed(data, "DATA", "limner adapt generate folder:my-images --shots 10"),
+            translation.two_sided(goal, given, targets, pairs),
             goal=goal,
             shots=shots,
             start=start,
@@ -377,6 +380,7 @@ def data(
       colour=grey, colour=rgb          (default: grey where all images are)
       fit=crop, fit=pad, fit=stretch   how images that are not square become so (default: crop)
       part=left, part=right            only that half of each image
+      pairs=left-right                 for adapt translate: the input is the left half, its target the right one
       classes=cat+dog, classes=c*      only these classes, by their names; classes=5 is the class called 5,
                                        classes=0-4 those called 0 to 4; never places in the list
       limit=20                         at most so many images of each class
@@ -386,6 +390,9 @@ def data(
     from limner.verbs.data import describe as verb
 
     show.description(verb(spec, out=out, seed=seed, force=force), json)
+
+
+translation.add_to(app)
 
 
 def run() -> None:

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from limner.errors import LimnerError
+from limner.types import Batch
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -27,6 +28,24 @@ def augment(images: Tensor, names: tuple[str, ...], generator: torch.Generator) 
             raise LimnerError(f"there is no augmentation {name!r}; there are: {', '.join(CATALOGUE)}")
         images = CATALOGUE[name][0](images, generator)
     return images
+
+
+MOVES = ("shift", "affine", "flip", "elastic")
+"""Augmentations that only move pixels, which can be done alike to an image and to what it is made from."""
+
+
+def augmented(batch: Batch, names: tuple[str, ...], generator: torch.Generator) -> Batch:
+    """The batch with its ``images`` augmented, and its ``inputs``, where there are such images, moved alike.
+
+    >>> both = {"images": torch.rand(2, 1, 8, 8), "inputs": torch.zeros(2, 3, 8, 8)}
+    >>> augmented(both, ("flip",), torch.Generator().manual_seed(0))["inputs"].shape
+    torch.Size([2, 3, 8, 8])
+    """
+    images = batch["images"]
+    if "inputs" not in batch:
+        return {**batch, "images": augment(images, names, generator)}
+    together = augment(torch.cat([images, batch["inputs"]], 1), names, generator)
+    return {**batch, "images": together[:, : images.shape[1]], "inputs": together[:, images.shape[1] :]}
 
 
 def _uniform(count: int, reach: float, generator: torch.Generator) -> Tensor:

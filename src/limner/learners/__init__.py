@@ -5,18 +5,25 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import torch
+
 from limner.errors import LimnerError
 from limner.learners.base import Learner
 from limner.learners.classifier import Classifier
+from limner.learners.cycle import Cycle
 from limner.learners.gan import GAN
+from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
 from limner.learners.vae import VAE
 from limner.tasks.image_set import ImageSet
+from limner.tasks.pairs import Domains, TwoSided
 from limner.tasks.points import Points
 from limner.types import Batch
 
-CATALOGUE: dict[str, Any] = {learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor)}
+CATALOGUE: dict[str, Any] = {
+    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle)
+}
 """Every learner by the name that the command line and the memory use."""
 
 __all__ = [
@@ -24,7 +31,9 @@ __all__ = [
     "GAN",
     "VAE",
     "Classifier",
+    "Cycle",
     "Learner",
+    "Pix2Pix",
     "Prototypical",
     "Regressor",
     "batch_of",
@@ -82,9 +91,16 @@ def rebuild(description: dict[str, Any]) -> Learner:
 
 
 def batch_of(images: ImageSet | Points) -> Batch:
-    """The whole image set as one batch: floats in [0, 1], labels where it has them. Of points: inputs and targets."""
+    """The whole image set as one batch: floats in [0, 1], labels where it has them. Of points: inputs and targets.
+
+    Of pairs and of unpaired domains: the targets as ``images``, and ``inputs``; as many of both.
+    """
     if isinstance(images, Points):
         return {"inputs": images.inputs, "targets": images.targets}
+    if isinstance(images, TwoSided):
+        if isinstance(images, Domains):
+            images = images.select(torch.arange(len(images)))
+        return {"inputs": images.inputs.floats(), "images": images.targets.floats()}
     batch = {"images": images.floats()}
     if images.labels is not None:
         batch["labels"] = images.labels

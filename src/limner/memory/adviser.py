@@ -33,7 +33,7 @@ from limner.memory.shipped import shipped_starts
 from limner.memory.store import Memory
 from limner.tasks.task import Task
 
-META_LABEL = {"generate": "kernel_distance", "classify": "accuracy"}
+META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance"}
 """The score by which the adviser judges, for each goal."""
 
 HIGHER_IS_BETTER = {"accuracy"}

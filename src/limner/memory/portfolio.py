@@ -30,6 +30,8 @@ class Entry:
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
 _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=32, ema=0.99)
 
+_TRANSLATOR = Strategy(optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=4000, evaluate_every=500)
+
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
@@ -42,6 +44,11 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "classify": (
         Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
         Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
+    ),
+    "translate": (
+        Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip"), ema=0.99), "pairs say what each "
+              "image is to become"),
+        Entry("cycle", False, _TRANSLATOR.replace(ema=0.99), "it needs no pairs"),
     ),
 }  # fmt: skip
 """Goal to entries, the surest first.

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from limner.engine import Run
-    from limner.tasks import ImageSet
+    from limner.tasks import ImageSet, TwoSided
 
 MOST_IMAGES = 64
 MOST_BESIDE = 30
 MOST_IN_ARM = 24
 MOST_PAIRS = 12
 MOST_MISTAKES = 24
+MOST_TRIPLES = 20
 CELL = 80
 SMALL_CELL = 60
 
@@ -70,6 +71,7 @@ def write_run(
     samples: Tensor | None,
     pairs: Tensor | None = None,
     mistakes: Sequence[Mistake] | None = None,
+    translated: TwoSided | None = None,
 ) -> Path:
     """Write ``report.html`` into the run's directory; its path.
 
@@ -78,11 +80,12 @@ def write_run(
     pairs           int64 ``(n,)``: the support image that each sample is to be shown with; ``None`` = the nearest in
                     pixels (see :func:`limner.reports.nearest.nearest`)
     mistakes        what a classifier put in the wrong class, those it was surest of first; ``None`` = no classifier
+    translated      what a translator made the samples from, in their order; ``None`` = no translator
     """
     place = Path(directory)
     page = (
         _environment()
-        .get_template("run.html")
+        .get_template("run.html" if translated is None else "translation.html")
         .render(
             title=words.title(run.task_name),
             run=run,
@@ -94,7 +97,8 @@ def write_run(
             support=_gallery(support.images, "images it learned from"),
             made=_gallery(samples, "images it made", MOST_BESIDE),
             held=None if query is None else _gallery(query.images, "real images held back", MOST_BESIDE),
-            pairs=_pairs(samples, support.images, pairs),
+            pairs=[] if translated is not None else _pairs(samples, support.images, pairs),
+            triples=None if translated is None or samples is None else _triples(translated, samples),
             mistakes=None if mistakes is None else _mistakes(mistakes),
             verdict=words.verdict(scores),
             copying=_reading(scores, "nearest_training_ratio"),
@@ -237,6 +241,23 @@ def _pairs(samples: Tensor | None, support: Tensor, given: Tensor | None) -> lis
     ]
 
 
+def _triples(translated: TwoSided, samples: Tensor) -> dict[str, Any]:
+    """Inputs, what was made of them, and where they are pairs, what it should have been."""
+    from limner.tasks import Pairs
+
+    paired = isinstance(translated, Pairs)
+    count = min(len(samples), MOST_TRIPLES)
+    shown = [
+        {
+            "input": data_uri(translated.inputs.images[place]),
+            "made": data_uri(samples[place]),
+            "truth": data_uri(translated.targets.images[place]) if paired else "",
+        }
+        for place in range(count)
+    ]
+    return {"shown": shown, "paired": paired, "total": len(samples), **_widths(samples)}
+
+
 def _mistakes(found: Sequence[Mistake]) -> dict[str, Any]:
     shown = [
         {"image": data_uri(one.image), "true": one.true, "taken_for": one.taken_for, **_widths(one.image[None])}
@@ -269,7 +290,9 @@ def _reading(scores: Scores | None, name: str) -> str:
 
 def _warnings(state: str, scores: Scores | None) -> list[str]:
     found = []
-    if state != "finished":
+    if state == "collapsed":
+        found.append(words.COLLAPSED)
+    elif state != "finished":
         found.append(f"This run is {state}, not finished: what it shows is as far as it came.")
     if scores is not None and words.copies(scores.values.get("nearest_training_ratio")):
         found.append(
@@ -283,7 +306,7 @@ def _run_plots(run: Run, scores: Scores | None) -> list[str]:
     measured = Counter(name for point in run.curve for name in point.values)
     values = {name for name, times in measured.items() if times > 1}  # one point is no curve
     plots: list[Plot] = []
-    for key in ("kernel_distance", "accuracy"):
+    for key in ("kernel_distance", "accuracy", "absolute_error"):
         if key in values:
             floor = scores.values[key].floor if scores is not None and key in scores.values else None
             plots.append(

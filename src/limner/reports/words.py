@@ -13,7 +13,8 @@ from limner.types import METRICS, Cost, Score, Scores
 MEANINGS = METRICS | {"accuracy": ("higher", "share of held-out images that are put in their own class")}
 ARROWS = {"higher": "↑ higher", "lower": "↓ lower", "near real": "≈ as real", "near one": "≈ 1"}
 LEARNERS = {
-    "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier"
+    "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier",
+    "pix2pix": "a translator learned from pairs (pix2pix)", "cycle": "a translator learned without pairs (CycleGAN)",
 }  # fmt: skip
 OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
 
@@ -127,6 +128,9 @@ _READINGS = {
     ),
 }
 """Where the interval lies below what real images score, around it, and above it."""
+
+COLLAPSED = "This training collapsed: its images are nearly all the same, or it learns no more. It is no result."
+"""What is said of a run in which the guard found nothing left."""
 
 
 def verdict(scores: Scores | None) -> str:

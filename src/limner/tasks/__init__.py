@@ -8,7 +8,7 @@ from limner.tasks.image_set import ImageSet
 from limner.tasks.load import describe, kinds, load
 from limner.tasks.n_way import NWayFamily
 from limner.tasks.pair_spec import load_sides, split_sides
-from limner.tasks.pairs import Domains, Pairs, TwoSided
+from limner.tasks.pairs import Domains, Pairs, TwoSided, one_pass
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.task import Task, split
 
@@ -30,6 +30,7 @@ __all__ = [
     "kinds",
     "load",
     "load_sides",
+    "one_pass",
     "split",
     "split_sides",
 ]

@@ -16,6 +16,11 @@ from limner.errors import LimnerError
 from limner.tasks.image_set import ImageSet
 
 
+def one_pass(images: ImageSet, random: torch.Generator) -> Tensor:
+    """Places in a random order that go once through ``images``, as ``images.select`` takes them."""
+    return images.one_pass(random) if isinstance(images, Domains) else torch.randperm(len(images), generator=random)
+
+
 class TwoSided(ImageSet):
     """An image set of ``targets``, with the ``inputs`` that they are to be made from."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.verbs import directories
+from limner.verbs import directories, translation
 from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ def adapt(
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
     budget   ``60s``, ``2m``, ``500steps``…; ``None`` = as advised
     learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
+    goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs, ``A ~> B``
+             for none, or ``A,pairs=left-right`` for images that hold both side by side
     out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
     memory   where the memory lies (``None``: in the user's data folder)
 
@@ -50,6 +52,9 @@ def adapt(
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
+    if goal == "translate":
+        learner, given_sides = translation.defaults(prepared.images, learner)
+        options = given_sides | (options or {})
     with Memory.open(memory) as remembered:
         given = None if start in ("auto", "scratch") else find_start(start, remembered, shape)
         if given is not None:

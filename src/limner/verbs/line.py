@@ -15,7 +15,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Request, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import classify, directories, starts
+from limner.verbs import classify, directories, starts, translation
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from limner.learners import Learner
     from limner.memory import Memory, StoredModel
     from limner.tasks import ImageSet, Task
+
+GOALS = ("generate", "classify", "translate")
+"""What can be learned to do by a task of images."""
 
 JUDGED = 200
 """Samples that a run is judged by, as it goes and at its end: scores of fewer would be other scores."""
@@ -89,10 +92,13 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     Without ``shots`` a fifth is held back, or none where there are fewer than 10 images.
     Raises :class:`LimnerError` where the spec cannot be loaded or has too few images.
     """
-    from limner.tasks import load, split
+    from limner.tasks import load, load_sides, split, split_sides
 
-    if goal not in ("generate", "classify"):
-        raise LimnerError(f"there is no goal {goal!r} yet; there are: generate, classify")
+    if goal not in GOALS:
+        raise LimnerError(f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}")
+    if goal == "translate":
+        both = load_sides(spec)
+        return Prepared(split_sides(both, shots, seed, HELD_BACK, spec), both)
     images = load(spec)
     if shots is None:
         shots = len(images) - (len(images) // 5 if len(images) >= 10 else 0)
@@ -184,12 +190,16 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
     """What scores parameters on the query set as a run goes; ``None`` where nothing is held back."""
     from limner.learners import batch_of
     from limner.metrics import evaluate
+    from limner.tasks import TwoSided
 
     query = task.query
     if query is None:
         return None
     if task.goal == "classify":
         return lambda params: classify.classified(learner, params, query)
+    if isinstance(query, TwoSided) and isinstance(task.support, TwoSided):
+        known = some_of(task.support.targets, seed)
+        return lambda params: translation.scored(learner, params, query, known, seed, bootstraps=0).plain()
     support, few = batch_of(task.support), some_of(task.support, seed)
 
     def judge(params: Params) -> dict[str, float]:
@@ -292,17 +302,21 @@ def judged_or_not(run: Run, task: Task) -> Scores | None:
 def judged(run: Run, task: Task) -> Scores | None:
     """The run's scores on the images held back; ``None``, with a note in the run, where there are none."""
     from limner.metrics import evaluate
+    from limner.tasks import TwoSided
 
     if task.query is None:
         run.notes.append("every image was learned from, so none was left to judge on; give --shots to hold some back")
         return None
     if task.goal == "classify":
         return classify.scored(run, task.query, len(task.support))
-    support = some_of(task.support, run.seed)
-    if len(support) < len(task.support):
+    learned = task.support.targets if isinstance(task.support, TwoSided) else task.support
+    support = some_of(learned, run.seed)
+    if len(support) < len(learned):
         run.notes.append(
-            f"copying and floors are measured on {len(support):,} of the {len(task.support):,} images learned from"
+            f"copying and floors are measured on {len(support):,} of the {len(learned):,} images learned from"
         )
+    if isinstance(task.query, TwoSided):
+        return translation.scored(run.learner, run.params, task.query, support, run.seed)
     return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, support, seed=run.seed)
 
 
@@ -321,5 +335,8 @@ def report(run: Run, task: Task, directory: Path) -> Path:
     if task.goal == "classify":
         wrong = None if task.query is None else classify.mistakes(run, task.query)
         return page.write_run(directory, run, run.scores, task.support, task.query, None, mistakes=wrong)
+    if task.goal == "translate":
+        shown, made = translation.translations(run.learner, run.params, task)
+        return page.write_run(directory, run, run.scores, task.support, task.query, made, translated=shown)
     samples = run.sample(64, seed=run.seed)
     return page.write_run(directory, run, run.scores, task.support, task.query, samples)

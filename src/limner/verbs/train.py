@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.verbs import directories
+from limner.verbs import directories, translation
 from limner.verbs.line import Order, asked_strategy, carry_out, find_start, prepare, with_budget
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def train(
     with Memory.open(memory) as remembered:
         begun = find_start(strategy.start, remembered, shape)
         if begun is None:
+            if goal == "translate":
+                _, given_sides = translation.defaults(prepared.images, learner)
+                options = given_sides | (options or {})
             if goal == "classify":
                 if len(prepared.images.class_names) < 2:
                     raise LimnerError(
