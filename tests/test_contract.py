@@ -5,6 +5,8 @@ import pytest
 from limner.learners import CATALOGUE, create
 from limner.testing import CHECKS, tiny_batch
 
+POINTS = {"latents": 2, "width": 1, "network": "mlp"}
+
 LEARNERS = {
     "vae": ("vae", (1, 16, 16), {"latents": 3, "width": 4}, 0),
     "vae gaussian colour": ("vae", (3, 16, 16), {"latents": 3, "width": 4, "likelihood": "gaussian"}, 0),
@@ -18,12 +20,47 @@ LEARNERS = {
     "vae classes flow": ("vae", (1, 16, 16), {"latents": 3, "width": 4, "classes": 2, "sampler": "flow"}, 2),
     "vae class prior": ("vae", (1, 16, 16), {"latents": 3, "width": 4, "prior": "class"}, 0),
     "gan": ("gan", (1, 16, 16), {"latents": 3, "width": 4}, 0),
+    "gan non-saturating mlp": ("gan", (1, 1, 2), {**POINTS, "objective": "non-saturating"}, 0),
+    "gan minimax concatenation": (
+        "gan",
+        (1, 1, 2),
+        {**POINTS, "objective": "minimax", "conditioning": "concatenation", "classes": 2},
+        2,
+    ),
+    "gan least-squares lecam": ("gan", (1, 1, 2), {**POINTS, "objective": "least-squares", "lecam": 0.3}, 0),
+    "gan wasserstein-penalty": ("gan", (1, 1, 2), {**POINTS, "objective": "wasserstein-penalty"}, 0),
+    "gan wasserstein-clipping": ("gan", (1, 1, 2), {**POINTS, "objective": "wasserstein-clipping"}, 0),
+    "gan residual projection augmented": (
+        "gan",
+        (1, 16, 16),
+        {
+            "latents": 3,
+            "width": 2,
+            "network": "residual",
+            "conditioning": "projection",
+            "classes": 2,
+            "augment": "colour+translation+cutout",
+        },
+        2,
+    ),
+    "gan hinge style auxiliary": (
+        "gan",
+        (3, 16, 16),
+        {
+            "latents": 3,
+            "width": 2,
+            "objective": "hinge",
+            "network": "style",
+            "conditioning": "auxiliary",
+            "classes": 2,
+        },
+        2,
+    ),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
     "classifier conv4": ("classifier", (1, 16, 16), {"classes": 2, "width": 4, "network": "conv4"}, 2),
     "prototypical": ("prototypical", (1, 16, 16), {"classes": 2, "width": 4}, 2),
-    "pix2pix": ("pix2pix", (1, 16, 16), {"input_channels": 3, "width": 4}, 0),
-    "pix2pix residual": ("pix2pix", (1, 16, 16), {"input_channels": 1, "width": 2, "network": "residual"}, 0),
-    "cycle": ("cycle", (1, 16, 16), {"input_channels": 1, "width": 4, "network": "unet"}, 0),
+    "pix2pix": ("pix2pix", (1, 16, 16), {"input_channels": 3, "width": 2, "fidelity": 1.0}, 0),
+    "cycle": ("cycle", (1, 16, 16), {"input_channels": 1, "width": 1, "network": "unet", "fidelity": 1.0}, 0),
     "regressor": ("regressor", (1, 4, 4), {"width": 5}, 2),
 }
 

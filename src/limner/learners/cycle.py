@@ -81,15 +81,15 @@ class Cycle:
         }
 
     def init(self, seed: int) -> Params:
-        """Fresh parameters ``critic.targets.*``, ``critic.inputs.*``, ``generator.targets.*``, ``generator.inputs.*``."""
+        """Fresh parameters ``critic.targets.*``, ``critic.inputs.*``, and ``generator.*`` likewise (where to)."""
         params: Params = {}
         for template in (*self._critics.values(), *self._generators.values()):
             params |= template.init(seed)
         return params
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """For each side whose pool is full: ``swap …`` and ``place …`` ``(n,)``, whether a fake is replaced by an earlier
-        one, and by which.
+        """For each side whose pool is full: ``swap …`` and ``place …`` ``(n,)``, whether a fake is replaced by an
+        earlier one, and by which.
         """
         draws: Draws = {}
         count = len(batch["images"])
@@ -102,8 +102,8 @@ class Cycle:
         return draws
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
-        """The player's side; the generators' terms are ``adversarial``, ``cycle`` and ``identity``, the last two as mean
-        absolute errors of images in [0, 1].
+        """The player's side; the generators' terms are ``adversarial``, ``cycle`` and ``identity``, the last two as
+        mean absolute errors of images in [0, 1].
         """
         real = _reals(batch)
         fake = self._fakes(params, real)

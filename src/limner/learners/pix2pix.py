@@ -70,7 +70,7 @@ class Pix2Pix:
         return {}
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
-        """The player's side; the generator's terms hold ``adversarial`` and ``absolute error`` (of images in [0, 1])."""
+        """The player's side; the generator's terms are ``adversarial`` and ``absolute error`` (of images in [0, 1])."""
         if "inputs" not in batch:
             raise LimnerError("a pix2pix learns from pairs; give inputs and targets")
         inputs, real = 2 * batch["inputs"] - 1, 2 * batch["images"] - 1

@@ -30,7 +30,9 @@ class Entry:
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
 _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=32, ema=0.99)
 
-_TRANSLATOR = Strategy(optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=4000, evaluate_every=500)
+_TRANSLATOR = Strategy(
+    optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=4000, evaluate_every=500
+)
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (

@@ -35,8 +35,8 @@ def adapt(
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
     budget   ``60s``, ``2m``, ``500steps``…; ``None`` = as advised
     learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
-    goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs, ``A ~> B``
-             for none, or ``A,pairs=left-right`` for images that hold both side by side
+    goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
+             ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side
     out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
     memory   where the memory lies (``None``: in the user's data folder)
 

@@ -88,7 +88,5 @@ def output_names(images: ImageSet) -> list[str]:
         return [f"{place:0{digits}d}.png" for place in range(len(images))]
     plain = [str(PurePosixPath(name).with_suffix(".png")) for name in images.names]
     counts = Counter(plain)
-    given = [
-        f"{name}.png" if counts[short] > 1 else short for name, short in zip(images.names, plain, strict=True)
-    ]
+    given = [f"{name}.png" if counts[short] > 1 else short for name, short in zip(images.names, plain, strict=True)]
     return ["grid-1.png" if name == "grid.png" else name for name in given]
