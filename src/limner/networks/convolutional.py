@@ -1,4 +1,4 @@
-"""Small convolutional networks without BatchNorm: what a CPU trains in minutes, from 16 to 64 pixels.
+"""Small convolutional networks without BatchNorm: what a CPU trains in minutes, from 16 to 128 pixels.
 
 All of them halve (or double) the side until it is at most 8 pixels, so a network fits any side that is a multiple
 of 4. Weights are ordinary ``nn.Module`` parameters; learners use the modules as templates of pure functions.
@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from limner.errors import LimnerError
 
-SMALLEST, LARGEST = 16, 64
+SMALLEST, LARGEST = 16, 128
 
 
 def halvings(side: int) -> int:
     """How often ``side`` is halved until it is at most 8 (odd sides stop earlier).
 
-    >>> [halvings(side) for side in (16, 28, 32, 64)]
-    [1, 2, 2, 3]
+    >>> [halvings(side) for side in (16, 28, 32, 64, 128)]
+    [1, 2, 2, 3, 4]
     """
     count = 0
     while side > 8 and side % 2 == 0:
@@ -38,16 +38,17 @@ def check_shape(image_shape: tuple[int, int, int]) -> None:
         )
 
 
-def _groups(channels: int) -> int:
+def groups(channels: int) -> int:
+    """Groups for a GroupNorm over ``channels``: at most 8, and a divisor."""
     return next(count for count in (8, 4, 2, 1) if channels % count == 0)
 
 
-def _widths(image_shape: tuple[int, int, int], width: int) -> list[int]:
+def widths_of(image_shape: tuple[int, int, int], width: int) -> list[int]:
     """Channels after each halving, from the full image down: width, 2·width, 4·width… at most 4·width."""
     return [min(width * 2**level, 4 * width) for level in range(halvings(image_shape[1]))]
 
 
-def _scale_weights(layers: list[nn.Module]) -> None:
+def scale_weights(layers: list[nn.Module]) -> None:
     """He initialisation (He et al. 2015, eq. 10) and zero biases, so that signals keep their size without BatchNorm."""
     for layer in layers:
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
@@ -55,9 +56,33 @@ def _scale_weights(layers: list[nn.Module]) -> None:
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
 
+class Body(nn.Sequential):
+    """Images ``(n, c, s, s)`` to features ``(n, features)``: strided convolutions as in DCGAN (Radford, Metz &
+    Chintala 2016), optionally with GroupNorm, and one more convolution at the smallest side.
+
+    >>> import torch
+    >>> body = Body((1, 28, 28), width=8)
+    >>> body(torch.zeros(2, 1, 28, 28)).shape, body.features
+    (torch.Size([2, 784]), 784)
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], width: int, *, normalised: bool = False) -> None:
+        check_shape(image_shape)
+        widths = widths_of(image_shape, width)
+        layers: list[nn.Module] = []
+        for before, after in pairwise([image_shape[0], *widths]):
+            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
+            if normalised:
+                layers.append(nn.GroupNorm(groups(after), after))
+            layers.append(nn.SiLU())
+        layers += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.SiLU()]
+        scale_weights(layers)
+        super().__init__(*layers, nn.Flatten())
+        self.features = widths[-1] * (image_shape[1] // 2 ** len(widths)) ** 2
+
+
 class Encoder(nn.Module):
-    """Images ``(n, c, s, s)`` to ``(n, outputs)``: strided convolutions as in DCGAN (Radford, Metz & Chintala 2016),
-    optionally with GroupNorm, one more convolution at the smallest side, and a linear map.
+    """Images ``(n, c, s, s)`` to ``(n, outputs)``: a :class:`Body` and a linear map.
 
     >>> import torch
     >>> Encoder((1, 28, 28), outputs=10, width=8)(torch.zeros(2, 1, 28, 28)).shape
@@ -66,23 +91,12 @@ class Encoder(nn.Module):
 
     def __init__(self, image_shape: tuple[int, int, int], outputs: int, width: int, *, normalised: bool = True) -> None:
         super().__init__()
-        check_shape(image_shape)
-        widths = _widths(image_shape, width)
-        layers: list[nn.Module] = []
-        for before, after in pairwise([image_shape[0], *widths]):
-            layers.append(nn.Conv2d(before, after, 4, stride=2, padding=1))
-            if normalised:
-                layers.append(nn.GroupNorm(_groups(after), after))
-            layers.append(nn.SiLU())
-        layers += [nn.Conv2d(widths[-1], widths[-1], 3, padding=1), nn.SiLU()]
-        self.body = nn.Sequential(*layers)
-        side = image_shape[1] // 2 ** len(widths)
-        _scale_weights(layers)
-        self.head = nn.Linear(widths[-1] * side * side, outputs)
+        self.body = Body(image_shape, width, normalised=normalised)
+        self.head = nn.Linear(self.body.features, outputs)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, c, s, s)`` to ``(n, outputs)``."""
-        return self.head(self.body(images).flatten(1))  # type: ignore[no-any-return]
+        return self.head(self.body(images))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
@@ -97,16 +111,16 @@ class Decoder(nn.Module):
     def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int, *, normalised: bool = True) -> None:
         super().__init__()
         check_shape(image_shape)
-        widths = _widths(image_shape, width)[::-1]
+        widths = widths_of(image_shape, width)[::-1]
         self.side = image_shape[1] // 2 ** len(widths)
         self.deepest = widths[0]
         self.tail = nn.Linear(latents, widths[0] * self.side * self.side)
         layers: list[nn.Module] = [nn.SiLU(), nn.Conv2d(widths[0], widths[0], 3, padding=1)]
         for before, after in pairwise([*widths, image_shape[0]]):
             if normalised:
-                layers.append(nn.GroupNorm(_groups(before), before))
+                layers.append(nn.GroupNorm(groups(before), before))
             layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, stride=2, padding=1)]
-        _scale_weights(layers[:-1])
+        scale_weights(layers[:-1])
         self.body = nn.Sequential(*layers)
 
     def forward(self, latents: Tensor) -> Tensor:
