@@ -26,7 +26,7 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
     shown = task.query or task.support
     if "translate" not in learner.answers or not isinstance(shown, TwoSided):
         return None
-    some = shown.select(torch.arange(min(_EXAMPLES, len(shown))))
+    some: TwoSided = shown.select(torch.arange(min(_EXAMPLES, len(shown))))
     made = translated_bytes(learner, params, batch_of(some)["inputs"])
     rows = [some.inputs.images, made] + ([some.targets.images] if isinstance(shown, Pairs) else [])
     return grid_png(in_rows(rows), columns=len(some))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -140,7 +141,7 @@ class Cycle:
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``translate`` inputs, or ``translate back`` targets, in [0, 1], without gradients."""
         ways = {"translate": self._generators["targets"], "translate back": self._generators["inputs"]}
-        return answered(self, ways, params, request)
+        return answered(self.kind, ways, params, request)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""
@@ -151,7 +152,8 @@ class Cycle:
         return {to: self._generators[to](params, images[of]) for to, of in (SIDES, SIDES[::-1])}
 
     def _critic_loss(self, params: Params, real: Batch, fake: Batch, batch: Batch, draws: Draws) -> Loss:
-        value, terms = [], {}
+        value: list[Tensor] = []
+        terms: dict[str, Tensor] = {}
         for side in SIDES:
             seen = fake[side]
             if f"swap {side}" in draws:
@@ -169,6 +171,6 @@ def _reals(batch: Batch) -> Batch:
     return {"targets": 2 * batch["images"] - 1, "inputs": 2 * batch["inputs"] - 1}
 
 
-def sum_of(values: Any) -> Tensor:
+def sum_of(values: Iterable[Tensor]) -> Tensor:
     """The sum of scalars."""
     return torch.stack(list(values)).sum()

@@ -88,7 +88,7 @@ class Pix2Pix:
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``translate``: the images' translations, in [0, 1], without gradients."""
-        return answered(self, {"translate": self._generator}, params, request)
+        return answered(self.kind, {"translate": self._generator}, params, request)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.learners.base import Learner
 from limner.networks import Template
 from limner.networks.translators import TRANSLATORS
 from limner.objectives.adversarial import OBJECTIVES, Objective
@@ -36,11 +35,11 @@ def network_of(kind: str, prefix: str, network: str, inputs: int, outputs: int, 
     return Template(prefix, lambda: TRANSLATORS[network](inputs, outputs, side, width))
 
 
-def answered(learner: Learner, ways: Mapping[str, Template], params: Params, request: Request) -> Tensor:
+def answered(kind: str, ways: Mapping[str, Template], params: Params, request: Request) -> Tensor:
     """The images of a request through the generator that it asks for, in [0, 1], without gradients."""
     if request.what not in ways or request.images is None:
         told = " or ".join(f"ask it to {way}" for way in ways)
-        raise LimnerError(f"a {learner.kind} cannot answer {request.what!r}; give it images, {told}")
+        raise LimnerError(f"a {kind} cannot answer {request.what!r}; give it images, {told}")
     with torch.no_grad():
         parts = [(ways[request.what](params, 2 * part - 1) + 1) / 2 for part in torch.split(request.images, _TOGETHER)]
     return torch.cat(parts)

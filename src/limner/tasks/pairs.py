@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -45,6 +46,10 @@ class TwoSided(ImageSet):
         object.__setattr__(self, "inputs", inputs)
         object.__setattr__(self, "targets", targets)
 
+    def select(self, indices: Tensor, name: str | None = None) -> Self:
+        """The images at ``indices`` (int64 or bool), of both sides."""
+        return type(self)(self.inputs.select(indices), self.targets.select(indices), name or self.name)
+
     @cached_property
     def sha256(self) -> str:
         """Identity of the content of both sides, and of whether they are matched."""
@@ -68,13 +73,9 @@ class Pairs(TwoSided):
         if len(inputs) != len(targets):
             raise LimnerError(
                 f"{len(inputs)} images of {inputs.name} and {len(targets)} of {targets.name} are no pairs; give as "
-                "many of both, or learn without pairs: --no-pairs"
+                "many of both, or learn without pairs, by the learner cycle: --no-pairs"
             )
         super().__init__(inputs, targets, name)
-
-    def select(self, indices: Tensor, name: str | None = None) -> Pairs:
-        """The pairs at ``indices`` (int64 or bool)."""
-        return Pairs(self.inputs.select(indices), self.targets.select(indices), name or self.name)
 
 
 class Domains(TwoSided):
@@ -105,7 +106,7 @@ class Domains(TwoSided):
             columns.append(torch.cat(shuffled)[: len(self)])
         return torch.stack(columns, 1)
 
-    def select(self, indices: Tensor, name: str | None = None) -> Domains:
+    def select(self, indices: Tensor, name: str | None = None) -> Self:
         """The images at ``indices``: ``(n, 2)`` as of :meth:`one_pass`, or ``(n,)``, the same places on both sides.
 
         A side that has no more begins again.
@@ -114,4 +115,4 @@ class Domains(TwoSided):
             indices = indices.nonzero().flatten()
         first, second = indices.unbind(1) if indices.ndim == 2 else (indices, indices)
         inputs = self.inputs.select(first % len(self.inputs))
-        return Domains(inputs, self.targets.select(second % len(self.targets)), name or self.name)
+        return type(self)(inputs, self.targets.select(second % len(self.targets)), name or self.name)
