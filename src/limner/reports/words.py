@@ -25,7 +25,7 @@ def label(name: str) -> str:
     >>> label("frechet_distance"), label("net query loss")
     ('Fréchet distance', 'Net query loss')
     """
-    text = name.replace("_", " ").replace("frechet", "Fréchet").strip()
+    text = name.replace("_", " ").replace("frechet", "Fréchet").replace("psnr", "PSNR").strip()
     return text[:1].upper() + text[1:]
 
 
