@@ -15,14 +15,14 @@ SPEC = "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabe
 VAE = few_shot.Recipe(
     kind="vae",
     meta_options={"latents": 24, "width": 32, "prior": "class"},
-    begin=MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=1e-3, turns=True),
-    begin_share=0.6,
-    plan=MetaPlan(algorithm="fomaml", tasks=2, inner_steps=4, inner_rate=1e-3, rate=5e-4, turns=True),
+    begin=MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=4e-3, turns=True),
+    begin_share=0.8,
+    plan=MetaPlan(algorithm="fomaml", tasks=2, inner_steps=4, inner_rate=2e-3, rate=3e-4, turns=True),
     pooled_options={"latents": 24, "width": 32},
-    pooled=Strategy(learning_rate=1e-3, schedule="cosine", batch=32),
+    pooled=Strategy(learning_rate=2e-3, schedule="cosine", batch=32),
     adaptation=Strategy(betas=(0.0, 0.99), steps=200, batch=0, schedule="cosine"),
     ablations={
-        "class prior, no inner loop": MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=1e-3, turns=True)
+        "class prior, no inner loop": MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=4e-3, turns=True)
     },
 )
 GAN = few_shot.Recipe(
@@ -41,7 +41,7 @@ def main() -> None:
     started = time.perf_counter()
     spec = harness.spec(SPEC)
     setting = few_shot.Setting(spec, shots=5, queries=15, seed=0, extractor="glyph-net")
-    scale = few_shot.Scale(20, 4, 2) if harness.quick() else few_shot.Scale(210, 32, 6)
+    scale = few_shot.Scale(20, 4, 2) if harness.quick() else few_shot.Scale(240, 32, 6)
     few_shot.report("few-shot-omniglot", [VAE, GAN], setting, scale, started)
 
 
