@@ -297,4 +297,11 @@ def test_mistakes_get_one_sentence(place, capsys):
     assert "two are for adapt translate" in refused(capsys, ["adapt", "generate", "digits", "digits", "--out", "x"])
     assert main(["train", "vae", "digits,size=16", "--budget", "1steps", "--option", "width=4", "--out", "vae"]) == 0
     assert "translates nothing" in refused(capsys, ["translate", "vae", "folder:photos", "--out", "x"])
+    assert "then evaluate their folder" in refused(capsys, ["evaluate", "paired", "folder:photos"])
+    assert "makes no images" in refused(capsys, ["sample", "paired", "--out", "x"])
     assert not (place / "x").exists()
+
+
+def test_translators_are_compared_side_by_side(place):
+    assert main(["compare", "paired", "unpaired", "--out", "compared"]) == 0
+    assert (place / "compared").is_dir()

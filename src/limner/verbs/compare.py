@@ -95,19 +95,23 @@ def compared(
     ]
     known = {task.sha256: task for task in tasks.values() if task is not None}
     same = next(iter(known.values())) if len(known) == 1 and None not in tasks.values() else None
-    arms = [arm_of(name, run) for name, run in runs.items()]
+    arms = [arm_of(name, run, tasks[name]) for name, run in runs.items()]
     query = None if same is None else same.query
     page.write_comparison(path, arms, title, story, None if same is None else same.support, query)
     return Comparison(path, rows, cautions(list(runs.values())))
 
 
-def arm_of(name: str, run: Run) -> Arm:
-    """The run as the page shows it."""
+def arm_of(name: str, run: Run, task: Task | None = None) -> Arm:
+    """The run as the page shows it: by samples, or a translator by what it makes of its task's inputs."""
     from limner.reports import words
     from limner.reports.page import Arm
+    from limner.verbs.translation import translations
 
     explanation = f"{words.learner_in_words(run.learner)}, {words.start_in_words(run.strategy, run.lineage)}"
-    samples = run.sample(64, seed=run.seed)
+    if "translate" in run.learner.answers and task is not None:
+        _, samples = translations(run.learner, run.params, task)
+    else:
+        samples = run.sample(64, seed=run.seed)
     return Arm(name, explanation, samples, run.scores, run.curve, run.cost, run.strategy, run.notes)
 
 

@@ -50,6 +50,10 @@ def evaluate(
         from limner.verbs.load import load as load_run
 
         run = load_run(made, memory=memory)
+        if "translate" in run.learner.answers:
+            raise LimnerError(
+                f"{made} is a translator; put images through it with limner translate, then evaluate their folder"
+            )
         if "sample" not in run.learner.answers:
             return _as_classifier(run, made, real, seed)
         samples, shape = run.sample(count, seed=derive(seed, "scores")), run.learner.image_shape
