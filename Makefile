@@ -42,7 +42,11 @@ unit: $(VENV)/.installed-test
 demo: setup
 	$(BIN)/limner demo --out limner-demo --force
 
-bench: $(VENV)/.installed-peers $(if $(filter meta-speed,$(NAME)),$(VENV)/.installed-bench-meta)
+# The extra that a benchmark's peers need.
+PEERS_OF_meta-speed := bench-meta
+PEERS_OF_training-speed := bench-generate
+
+bench: $(VENV)/.installed-peers $(PEERS_OF_$(NAME):%=$(VENV)/.installed-%)
 	$(BIN)/python benchmarks/run.py $(NAME) $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
 
 $(VENV)/.installed-bench-meta: pyproject.toml tools/install_learn2learn.sh | $(BIN)/python
