@@ -56,6 +56,7 @@ LEARNERS = {
         },
         2,
     ),
+    "flow classes": ("flow", (1, 16, 16), {"width": 2, "integration_steps": 2, "classes": 2}, 2),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
     "classifier conv4": ("classifier", (1, 16, 16), {"classes": 2, "width": 4, "network": "conv4"}, 2),
     "prototypical": ("prototypical", (1, 16, 16), {"classes": 2, "width": 4}, 2),

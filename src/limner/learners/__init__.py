@@ -11,6 +11,7 @@ from limner.errors import LimnerError
 from limner.learners.base import Learner
 from limner.learners.classifier import Classifier
 from limner.learners.cycle import Cycle
+from limner.learners.flow import Flow
 from limner.learners.gan import GAN
 from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
@@ -22,7 +23,7 @@ from limner.tasks.points import Points
 from limner.types import Batch
 
 CATALOGUE: dict[str, Any] = {
-    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle)
+    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow)
 }
 """Every learner by the name that the command line and the memory use."""
 
@@ -32,6 +33,7 @@ __all__ = [
     "VAE",
     "Classifier",
     "Cycle",
+    "Flow",
     "Learner",
     "Pix2Pix",
     "Prototypical",

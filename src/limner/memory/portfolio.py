@@ -30,6 +30,8 @@ class Entry:
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
 _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=32, ema=0.99)
 
+_FLOW = Strategy(optimiser="adam", learning_rate=2e-3, batch=32, schedule="cosine", ema=0.99)
+
 _TRANSLATOR = Strategy(
     optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=4000, evaluate_every=500
 )
@@ -42,6 +44,7 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
               "a GAN, or nearer"),
         Entry("gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as near to "
               "real images"),
+        Entry("flow", False, _FLOW.replace(steps=2000), "flow matching is the modern yardstick, and the slowest"),
     ),
     "classify": (
         Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
