@@ -33,8 +33,9 @@ _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=3
 _FLOW = Strategy(optimiser="adam", learning_rate=2e-3, batch=32, schedule="cosine", ema=0.99)
 
 _TRANSLATOR = Strategy(
-    optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=4000, evaluate_every=500
-)
+    optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=2000, schedule="cosine", ema=0.99,
+    evaluate_every=250,
+)  # fmt: skip
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
@@ -51,9 +52,9 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
         Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
     ),
     "translate": (
-        Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip"), ema=0.99), "pairs say what each "
+        Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip")), "pairs say what each "
               "image is to become"),
-        Entry("cycle", False, _TRANSLATOR.replace(ema=0.99), "it needs no pairs"),
+        Entry("cycle", False, _TRANSLATOR, "it needs no pairs"),
     ),
 }  # fmt: skip
 """Goal to entries, the surest first.
