@@ -90,10 +90,13 @@ def join(inputs: str, targets: str | None = None, paired: bool | None = None) ->
             common = len(set(_stems(first)) & set(_stems(second)))
             why = "of the same names" if paired else f"of {common or 'no'} common name{'' if common == 1 else 's'}"
         else:
-            paired = len(first) == len(second)
-            why = "as many of both, in the same order" if paired else "without names"
-        other = "--no-pairs would learn without" if paired else "--pairs would match them"
-        told = f"{counts} {why}, so taken {'as pairs' if paired else 'as no pairs'} ({other})"
+            paired, common = len(first) == len(second), 0
+            why = "as many of both, in the same order" if paired else "not as many of both"
+        told = f"{counts}, {why}, so taken {'as pairs' if paired else 'as no pairs'}"
+        if paired:
+            told += " (--no-pairs learns without)"
+        elif common or len(first) == len(second):
+            told += f" (--pairs matches {'those of a common name' if common else 'them in their order'})"
     else:
         told = f"{counts}, taken {'as pairs' if paired else 'as no pairs'}, as asked"
     spec = f"{inputs}{PAIRED if paired else UNPAIRED}{targets}"
