@@ -136,7 +136,7 @@ def rates_plot(rates: Params, by: str, title: str = "Learned step sizes, as fact
 
     >>> import torch
     >>> rates_plot({"net.0.weight": torch.full((2, 3), 1.5), "net.0.bias": torch.ones(2)}, "parameter").words
-    'Learned step sizes, as factors (mean of each layer): net.0 1.38.'
+    'Learned step sizes, mean of each layer: net.0 1.38.'
     """
     from limner.meta.inner import layer_of
 
