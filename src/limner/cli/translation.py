@@ -56,4 +56,6 @@ def translate(
     """What a translator makes of images: one PNG each, under its own name. The images themselves are only read."""
     from limner.verbs.translate import translate as verb
 
-    show.files(verb(model, data, back=back, out=out, memory=memory, force=force, progress=True), json)
+    made = verb(model, data, back=back, out=out, memory=memory, force=force, progress=True)
+    told = [f"{len(made.images)} images in {made.directory}", f"some of them: {made.picture}"]
+    show.lines(made._asdict(), told, json)

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from limner.errors import LimnerError
 from limner.verbs import directories
 from limner.verbs.load import load
-from limner.verbs.sample import Written
 
 if TYPE_CHECKING:
     from limner.tasks import ImageSet
 
 TOGETHER = 64
+
+
+class Translated(NamedTuple):
+    """Where the images are: their directory, a picture of some of them, and one PNG each."""
+
+    directory: Path
+    picture: Path
+    images: list[Path]
 
 
 def translate(
@@ -26,7 +33,7 @@ def translate(
     memory: str | None = None,
     force: bool = False,
     progress: bool = False,
-) -> Written:
+) -> Translated:
     """Translate the images of ``spec`` by a run of a translator, and write one PNG for each, under its own name.
 
     model  a run directory, or a run or model of the memory
@@ -75,7 +82,7 @@ def translate(
     picture = directory / "grid.png"
     if few is not None:
         grid(few, columns=min(8, len(images)), scale=max(1, 96 // few.shape[-1])).save(picture)
-    return Written(directory, picture, paths)
+    return Translated(directory, picture, paths)
 
 
 def output_names(images: ImageSet) -> list[str]:
