@@ -27,6 +27,9 @@ from limner.errors import LimnerError
         ("anchor", -0.1, "a number from 0"),
         ("optimiser", "rmsprop", "sgd, momentum, adam"),
         ("schedule", "linear", "constant, cosine"),
+        ("guard", (), "none, watch"),
+        ("guard", ("none", "lower-rate"), "none, watch"),
+        ("guard", ("pray",), "restore-best, lower-rate"),
     ],
 )
 def test_what_cannot_be_is_refused(field: str, value: Any, right: str) -> None:
@@ -41,7 +44,7 @@ def test_a_strategy_comes_back_from_json_equal() -> None:
     changed = Strategy(
         start="abc", optimiser="sgd", learning_rate=0.5, player_rates={"critic": 2.0}, betas=(0.0, 0.5), steps=1,
         seconds=1.5, batch=0, schedule="cosine", warmup=3, clip=1.0, ema=0.5, augmentation=("shift", "turn"),
-        frozen=("net.",), anchor=0.1, evaluate_every=7,
+        frozen=("net.",), anchor=0.1, evaluate_every=7, guard=("watch",),
     )  # fmt: skip
     assert all(getattr(changed, item.name) != getattr(Strategy(), item.name) for item in dataclasses.fields(Strategy))
     assert Strategy.from_json(changed.to_json()) == changed

@@ -8,6 +8,9 @@ from typing import Any
 
 from limner.errors import LimnerError
 
+ACTIONS = ("restore-best", "lower-rate", "strengthen-r1", "raise-augmentation")
+"""What a guard may do, as the words of ``Strategy.guard``."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -27,6 +30,9 @@ class Strategy:
     frozen          parameter names or name prefixes that do not change
     anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
     evaluate_every  steps between evaluations on the query set (0 = at the end only)
+    guard           what is done when a game of several players goes wrong (see ``limner.engine.guard``): one or more of
+                    ``restore-best`` (state, by distance to the images learned from), ``lower-rate``, ``strengthen-r1``,
+                    ``raise-augmentation`` (adapted to the critic's overfitting); or ``watch`` (tell only), or ``none``
 
     >>> Strategy(steps=10).to_json()["steps"]
     10
@@ -50,6 +56,7 @@ class Strategy:
     frozen: tuple[str, ...] = ()
     anchor: float = 0.0
     evaluate_every: int = 0
+    guard: tuple[str, ...] = ("restore-best", "lower-rate")
 
     def __post_init__(self) -> None:
         problems = [
@@ -68,6 +75,12 @@ class Strategy:
             (not 0 <= self.ema < 1, f"ema {self.ema}", "a number from 0 (none) to below 1"),
             (self.clip < 0, f"clip {self.clip}", "a number from 0 (0 = unclipped)"),
             (self.anchor < 0, f"anchor {self.anchor}", "a number from 0 (0 = none)"),
+            (
+                tuple(self.guard) not in (("none",), ("watch",))
+                and not (self.guard and set(self.guard) <= set(ACTIONS)),
+                f"guard {self.guard!r}",
+                f"none, watch, or one or more of {', '.join(ACTIONS)}",
+            ),
         ]
         for wrong, what, right in problems:
             if wrong:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +15,7 @@ from limner.engine.optimisers import OptimiserState
 from limner.engine.step import States
 from limner.errors import LimnerError
 from limner.model_file import write_atomically
-from limner.types import CurvePoint, Params
+from limner.types import Batch, CurvePoint, Params
 
 NAME = "checkpoint.safetensors"
 
@@ -30,15 +30,44 @@ class Sound(NamedTuple):
 
 
 @dataclass
+class Watched:
+    """What the guard remembers of a training. All but ``best`` is plain JSON.
+
+    best           the state whose samples were nearest to the images learned from, at ``best_distance``
+    begun          diversity, spacing and distance of the start's samples
+    usual          losses and gradient norms at the last looks that found nothing wrong
+    troubled       looks in a row that found trouble; ``actions``: how often it acted
+    stuck          of a player that the last look found without a gradient (empty: none)
+    strength       of the learner's own augmentation; ``penalty``: factor on its gradient penalty
+    """
+
+    best: Sound | None = None
+    best_distance: float = float("inf")
+    begun: dict[str, float] = field(default_factory=dict)
+    usual: dict[str, list[float]] = field(default_factory=dict)
+    troubled: int = 0
+    stuck: str = ""
+    actions: int = 0
+    strength: float = 0.0
+    penalty: float = 1.0
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the best state."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "best"}
+
+
+@dataclass
 class Training:
     """The state of a training: all that changes from step to step. Parameters are never changed in place, so keeping
     a reference to them is a snapshot.
 
     average     exponential moving average of the parameters (empty where there is none)
     random      the generator that batches, augmentations and draws come from
+    memory      what a learner remembers from step to step (see ``limner.learners.base.Remembering``)
     order       image indices still to come in this pass through the support set
     slowed      factor on the learning rate, halved at each roll-back
     sound       the state that a roll-back goes to (``None`` before the first step: the start)
+    watched     what the guard of a game remembers
     best        parameters with the lowest ``best_score`` so far
     choices     what was chosen by measuring at the start and must stay the same after a resume
     id          of the run, the same after a resume
@@ -54,11 +83,13 @@ class Training:
     slowed: float = 1.0
     rollbacks: int = 0
     sound: Sound | None = None
+    watched: Watched = field(default_factory=Watched)
     best: Params = field(default_factory=dict)
     best_score: float = float("inf")
     curve: list[CurvePoint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
+    memory: Batch = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(6))
 
 
@@ -70,15 +101,16 @@ def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
     from safetensors.torch import save as to_bytes
 
     tensors: dict[str, Tensor] = {"random": training.random.get_state(), "order": training.order}
-    tensors |= _under("best/", training.best)
+    tensors |= _under("best/", training.best) | _under("memory/", training.memory)
     plain: dict[str, Any] = {
         "identity": identity,
         "names": list(training.params),
         "curve": [asdict(point) for point in training.curve],
+        "watched": training.watched.to_json(),
         **{name: getattr(training, name) for name in _PLAIN},
     }
     now = Sound(training.step, training.params, training.states, training.average)
-    for label, state in (("now", now), ("sound", training.sound)):
+    for label, state in (("now", now), ("sound", training.sound), ("guard", training.watched.best)):
         if state is not None:
             updates = {player: own.updates for player, own in state.states.items()}
             plain[label] = {"step": state.step, "updates": updates}
@@ -142,7 +174,9 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
         order=tensors["order"],
         step=now.step,
         sound=state("sound") if "sound" in plain else None,
+        watched=Watched(state("guard") if "guard" in plain else None, **plain["watched"]),
         best=under("best/"),
+        memory={name.removeprefix("memory/"): tensors[name] for name in sorted(tensors) if name.startswith("memory/")},
         curve=[CurvePoint(**point) for point in plain["curve"]],
         **{name: plain[name] for name in _PLAIN},
     )

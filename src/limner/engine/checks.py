@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 
 from limner.config import Strategy
-from limner.engine.augment import CATALOGUE
+from limner.engine.augment import CATALOGUE, MOVES
 from limner.engine.step import owned
 from limner.errors import LimnerError
 from limner.learners import Learner
-from limner.tasks import Task
+from limner.tasks import Pairs, Task, TwoSided
 from limner.types import FITTED, Params
 
 
@@ -26,6 +26,7 @@ def check(learner: Learner, task: Task, strategy: Strategy) -> None:
     limner.errors.LimnerError: the vae works on images of shape (1, 16, 16), but those of large have (1, 32, 32); \
 load them with size=16,colour=grey or make the learner for (1, 32, 32)
     """
+    _check_sides(learner, task, strategy)
     for images in (task.support, task.query):
         if images is not None and images.shape != tuple(learner.image_shape):
             channels, height, _ = learner.image_shape
@@ -45,6 +46,44 @@ load them with size=16,colour=grey or make the learner for (1, 32, 32)
     for name in strategy.augmentation:
         if name not in CATALOGUE:
             raise LimnerError(f"there is no augmentation {name!r}; there are: {', '.join(CATALOGUE)}")
+    if "strengthen-r1" in strategy.guard and not learner.options.get("gamma"):
+        raise LimnerError(
+            f"the guard cannot strengthen-r1: the {learner.kind} has no gradient penalty; give it a gamma above 0, or "
+            "leave that word out of the strategy's guard"
+        )
+    if "raise-augmentation" in strategy.guard and learner.options.get("augment", "none") == "none":
+        raise LimnerError(
+            f"the guard cannot raise-augmentation: the {learner.kind} has no augmentation of its own; set its option "
+            "augment, or leave that word out of the strategy's guard"
+        )
+
+
+def _check_sides(learner: Learner, task: Task, strategy: Strategy) -> None:
+    """Raises :class:`LimnerError` where a learner of pairs or of two sets does not get them, or another one does."""
+    support = task.support
+    translates = "translate" in learner.answers
+    if translates != isinstance(support, TwoSided):
+        right = "inputs and targets" if translates else "images of one set"
+        raise LimnerError(f"the {learner.kind} learns from {right}; {task.name} does not give them")
+    if not isinstance(support, TwoSided):
+        return
+    if learner.kind == "pix2pix" and not isinstance(support, Pairs):
+        raise LimnerError(
+            f"a pix2pix learns from pairs, but the {len(support.inputs):,} images of {support.inputs.name} and the "
+            f"{len(support.targets):,} of {support.targets.name} are none; use the learner cycle, or give --pairs"
+        )
+    wanted = (learner.options["input_channels"], *learner.image_shape[1:])
+    if support.inputs.shape != wanted:
+        raise LimnerError(
+            f"the {learner.kind} makes images from inputs of shape {wanted}, but those of {support.inputs.name} have "
+            f"{support.inputs.shape}; load them with size={wanted[1]},colour={'grey' if wanted[0] == 1 else 'rgb'}"
+        )
+    for name in strategy.augmentation:
+        if name in CATALOGUE and name not in MOVES:
+            raise LimnerError(
+                f"the augmentation {name} cannot be done alike to an input and its target; right would be: "
+                f"{', '.join(MOVES)}"
+            )
 
 
 def fitting_start(learner: Learner, start: Params | None, seed: int, strategy: Strategy) -> Params:

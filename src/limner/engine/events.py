@@ -31,7 +31,7 @@ class Listener:
         """Something worth telling happened."""
 
     def on_end(self, state: str) -> None:
-        """The run ended: ``finished``, ``stopped`` or ``failed``."""
+        """The run ended: ``finished``, ``stopped``, ``failed`` or ``collapsed``."""
 
 
 class ProgressBar(Listener):

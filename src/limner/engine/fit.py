@@ -14,18 +14,21 @@ import torch
 
 from limner.config import Strategy
 from limner.engine import checkpoint
-from limner.engine.augment import augment
+from limner.engine.augment import augmented
 from limner.engine.checkpoint import Sound, Training
 from limner.engine.checks import check, digest, fitting_start
 from limner.engine.events import Listener, StopOnInterrupt
+from limner.engine.guard import Guard
 from limner.engine.optimisers import create
-from limner.engine.run import Run, curve_csv, grid_png, sample_bytes
+from limner.engine.pictures import pictured
+from limner.engine.run import Run, curve_csv
 from limner.engine.step import StepResult, init_states, step
 from limner.errors import LimnerError
 from limner.learners import Learner, batch_of, describe
+from limner.learners.base import Remembering
 from limner.model_file import write_atomically
 from limner.seeds import generator
-from limner.tasks import ImageSet, Task
+from limner.tasks import ImageSet, Pairs, Task, TwoSided, one_pass
 from limner.types import Batch, Cost, CurvePoint, Params
 
 Judge = Callable[[Params], dict[str, float]]
@@ -36,7 +39,6 @@ _MOST_ROLLBACKS = 8
 _LOGGED_POINTS = 200
 _IMAGES_LOOKED_AT = 256
 _IMAGES_TRIED = 32
-_PICTURED = 16
 
 
 def fit(
@@ -63,7 +65,9 @@ def fit(
 
     Ctrl-C ends it after the current step with state ``stopped``. A step whose losses or gradients are not finite is
     never taken: training goes back to a sound state with half the rate and says so; if that does not help, the run ends
-    with state ``failed`` and the last sound parameters. Raises :class:`LimnerError` for what cannot be trained.
+    with state ``failed`` and the last sound parameters. A game of several players is guarded as ``strategy.guard`` says
+    (see :mod:`limner.engine.guard`); one of which nothing is left ends with state ``collapsed``. Raises
+    :class:`LimnerError` for what cannot be trained.
     """
     place = None if directory is None else Path(directory)
     if resume and place is None:
@@ -77,6 +81,7 @@ def fit(
         if place is not None and (place / checkpoint.NAME).exists():
             raise LimnerError(f"{place} holds a run that was stopped; go on with resume=True, or choose another place")
         training = session.begin()
+        session.guard.begin(training)
         session.save(training)  # a place that cannot be written to shows before the work, not after it
     session.tell("on_start", strategy.steps, strategy.seconds, training.step)
     ended = "failed"
@@ -86,6 +91,7 @@ def fit(
         if state == "stopped":
             session.save(training)
         else:
+            state = session.guard.final(training) if state == "finished" else state
             session.evaluate(training)
             session.forget()
         run = session.run(training, state)
@@ -107,6 +113,11 @@ class _Session:
     judge: Judge | None
     listeners: Sequence[Listener]
     place: Path | None
+
+    @cached_property
+    def guard(self) -> Guard:
+        """What watches over the players of a game."""
+        return Guard(self.learner, self.task, self.strategy, self.seed, lambda note: self.tell("on_note", note))
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -143,7 +154,7 @@ class _Session:
         begun = time.perf_counter() - training.seconds
         saved = time.monotonic()
         while training.step < strategy.steps and not (strategy.seconds and training.seconds >= strategy.seconds):
-            batch = self._batch(training)
+            batch = self._batch(training) | self.guard.extras(training)
             draws = self.learner.draw(batch, training.random)
             rate = strategy.learning_rate * training.slowed * self._schedule(training)
             result = step(
@@ -167,6 +178,8 @@ class _Session:
                 continue
             if training.step % _SNAPSHOT_STEPS == 0:  # losses and gradients have just shown that these are sound
                 training.sound = Sound(training.step, training.params, training.states, training.average)
+            if isinstance(self.learner, Remembering):
+                training.memory = self.learner.remember(training.params, batch, draws)
             training.params, training.states = result.params, result.states
             training.step += 1
             if strategy.ema:
@@ -174,6 +187,7 @@ class _Session:
             training.seconds = time.perf_counter() - begun
             if training.step % log_every == 0:
                 self._log(training, losses, result, rate)
+            self.guard.follow(training, result, len(next(iter(batch.values()))))
             self.tell("on_step", training.step, losses)
             due = strategy.evaluate_every and training.step % strategy.evaluate_every == 0
             if due and training.step < strategy.steps:
@@ -201,10 +215,10 @@ class _Session:
                 training.best_score, training.best = score, params
             training.curve.append(CurvePoint(training.step, training.seconds, values))
             self.tell("on_evaluate", training.step, values, params)
-        if self.place is not None and "sample" in self.learner.answers:
-            finished = self.learner.finish(params, self._few(self.task.support), generator(self.seed, "finish"))
-            samples = sample_bytes(self.learner, finished, _PICTURED, self.seed)
-            write_atomically(self.place / "samples" / f"step-{training.step:06d}.png", grid_png(samples))
+        if self.place is not None:
+            picture = pictured(self.learner, params, self.task, self._few(self.task.support), self.seed)
+            if picture is not None:
+                write_atomically(self.place / "samples" / f"step-{training.step:06d}.png", picture)
 
     def save(self, training: Training) -> None:
         """Keep a checkpoint and the curve so far, where there is a directory."""
@@ -277,13 +291,13 @@ class _Session:
             indices = torch.arange(len(support))
         else:
             while len(training.order) < size:
-                again = torch.randperm(len(support), generator=training.random)
+                again = one_pass(support, training.random)
                 training.order = torch.cat([training.order, again])
             indices, training.order = training.order[:size], training.order[size:]
         batch = batch_of(support.select(indices))
         if strategy.augmentation:
-            batch["images"] = augment(batch["images"], strategy.augmentation, training.random)
-        return batch
+            batch = augmented(batch, strategy.augmentation, training.random)
+        return batch | training.memory
 
     def _schedule(self, training: Training) -> float:
         """Linear warm-up, then constant or half a cosine over what of the budget is used, in steps or in seconds."""
@@ -341,4 +355,6 @@ def _finite(losses: dict[str, float], result: StepResult) -> bool:
 
 def _described(images: ImageSet, goal: str) -> dict[str, Any]:
     told = {"name": images.name, "count": len(images), "sha256": images.sha256, "licence": images.licence}
+    if isinstance(images, TwoSided):
+        told |= {"count": len(images.targets), "inputs": len(images.inputs), "pairs": isinstance(images, Pairs)}
     return told if goal != "classify" else told | {"classes": list(images.class_names)}

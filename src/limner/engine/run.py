@@ -32,7 +32,8 @@ class Run:
     params   what predictions use: the last parameters (averaged, where the strategy says so) and what was fitted
     best     the parameters with the best score on the query set on the way, where there was one. Scores are those of
              ``params``: choosing by the query set and then reporting on it flatters
-    state    ``finished``, ``stopped`` (can be resumed) or ``failed``
+    state    ``finished``, ``stopped`` (can be resumed), ``failed``, or ``collapsed`` (a game of which the guard found
+             nothing left: no result)
     lineage  where it came from: start, memory id, directory
 
     :meth:`save` writes a complete directory and :meth:`load` reads it back.
@@ -182,14 +183,14 @@ def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Ten
     return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def grid_png(images: Tensor) -> bytes:
-    """uint8 images ``(n, c, h, w)`` as one PNG, in rows as near to a square as can be, one light line between them.
+def grid_png(images: Tensor, columns: int = 0) -> bytes:
+    """uint8 images ``(n, c, h, w)`` as one PNG, a light line between them, in rows of ``columns`` (0: near a square).
 
     >>> grid_png(torch.zeros(5, 1, 8, 8, dtype=torch.uint8))[1:4]
     b'PNG'
     """
     count, channels, height, width = images.shape
-    columns = math.ceil(math.sqrt(count))
+    columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
     sheet = torch.full((channels, rows * (height + 1) - 1, columns * (width + 1) - 1), 200, dtype=torch.uint8)
     for place, image in enumerate(images):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limner.engine.optimisers import Optimiser, OptimiserState
-from limner.learners.base import Learner
+from limner.learners.base import Constrained, Learner
 from limner.types import Batch, Draws, Loss, Params
 
 States = dict[str, OptimiserState]
@@ -130,12 +130,15 @@ def step(
 
     measure       whether to return the norms of the gradients, which takes a while with small networks
 
+    What a player moved is then held to where a :class:`Constrained` learner wants it.
+
     Pure: ``params`` and ``states`` stay as they are. A non-finite loss shows in ``losses`` and ``norms``; whoever
     calls decides whether to keep the result.
     """
     losses: dict[str, Loss] = {}
     norms: dict[str, Tensor] = {}
     states = dict(states)
+    constrained = learner if isinstance(learner, Constrained) else None
     for player in learner.players:
         found, losses[player] = gradients(
             learner, player, params, batch, draws, frozen, create_graph=create_graph, functional=functional
@@ -151,5 +154,8 @@ def step(
         player_rate = rate * (player_rates or {}).get(player, 1.0)
         with torch.set_grad_enabled(create_graph or differentiable):
             moved, states[player] = optimiser.update(own, found, states[player], player_rate, rates)
+            if constrained is not None:
+                held = constrained.constrain({**params, **moved})
+                moved = {name: held[name] for name in moved}
         params = {**params, **moved}
     return StepResult(params, states, losses, norms)

@@ -42,3 +42,36 @@ class Learner(Protocol):
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """``params`` with what is fitted in closed form after training, under ``fitted.*`` (may be nothing)."""
+
+
+@runtime_checkable
+class Constrained(Protocol):
+    """A learner some of whose parameters are held to a set, such as the clipped weights of a Wasserstein critic."""
+
+    def constrain(self, params: Params) -> Params:
+        """``params`` with all that left the set brought back to it; pure and differentiable."""
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A learner whose losses look at what earlier steps made, such as an image pool.
+
+    A loss is pure, so what is remembered is part of the training's state: the engine adds it to the next batch, and
+    keeps it in checkpoints.
+    """
+
+    def remember(self, params: Params, batch: Batch, draws: Draws) -> Batch:
+        """What the next step's batch shall hold besides its images, after a step on ``batch``; pure."""
+
+
+@runtime_checkable
+class StraightThrough(Protocol):
+    """A learner whose loss stops gradients on purpose, such as the straight-through estimator of a discrete choice.
+
+    What autograd gives for it is no derivative of its loss, but that of the loss with some quantities held: those are
+    what the contract suite holds too when it compares with finite differences. Its gradients agree among the ways
+    that tasks are gone through; a finite difference of what it learns has no meaning.
+    """
+
+    def held(self, params: Params, batch: Batch) -> Draws:
+        """What no gradient passes through, at ``params``; where ``draws`` has these, ``loss`` takes them from there."""
