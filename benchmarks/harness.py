@@ -77,6 +77,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--data-folder", metavar="PATH", default=told("LIMNER_DATA") or None, help="where the benchmark data lie"
     )
+    parser.add_argument(
+        "--minutes", type=float, default=float(told("MINUTES") or 0), help="time in all, where it can be chosen"
+    )
     ours = Path(sys.argv[0]).resolve().parent == Path(__file__).resolve().parent
     return parser.parse_args(sys.argv[1:] if ours else [])
 
@@ -84,6 +87,11 @@ def arguments() -> argparse.Namespace:
 def quick() -> bool:
     """Whether the smaller scale was asked for."""
     return bool(arguments().quick)
+
+
+def minutes(default: float) -> float:
+    """The time in all: what ``MINUTES`` or ``--minutes`` says, else ``default``."""
+    return float(arguments().minutes) or default
 
 
 def spec(default: str) -> str:
@@ -308,6 +316,8 @@ def _command(name: str, asked: argparse.Namespace) -> str:
     parts = [f"make bench NAME={name}"]
     if asked.quick:
         parts.append("QUICK=1")
+    if asked.minutes:
+        parts.append(f"MINUTES={asked.minutes:g}")
     if asked.data:
         parts.append(f'DATA="{asked.data}"')
     return " ".join(parts)

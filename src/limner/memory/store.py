@@ -150,6 +150,8 @@ class Memory:
             row.threads, row.device = run.cost.threads, run.cost.device
             if directory is not None:
                 row.directory = str(Path(directory).absolute())
+            if run.state == "collapsed":
+                row.reason = next((note for note in run.notes if "collapsed" in note), "")
             if run.state == "stopped":
                 row.reason = f"stopped by hand; {liveness.way_on(row)}"
             liveness.end(row)

@@ -107,7 +107,9 @@ def _scores(scores: Scores | None) -> str:
 
 def _limits(run: Run, scores: Scores | None, generates: bool) -> str:
     lines = []
-    if run.state != "finished":
+    if run.state == "collapsed":
+        lines.append(f"**{words.COLLAPSED}**")
+    elif run.state != "finished":
         lines.append(f"**This run is {run.state}, not finished.**")
     if scores is not None and words.copies(scores.values.get("nearest_training_ratio")):
         lines.append(
