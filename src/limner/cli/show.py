@@ -243,6 +243,12 @@ def run(made: Run, json: bool) -> None:
     if made.state == "failed":
         complain(f"training failed at step {made.cost.steps}; the last sound model is in {directory}: try a lower rate")
         raise typer.Exit(1)
+    if made.state == "collapsed":
+        complain(
+            "training collapsed, so this is no result; try a lower rate (--set learning_rate=…), another objective or "
+            "more images"
+        )
+        raise typer.Exit(1)
     if made.state == "stopped":
         verb = "adapt generate" if made.lineage.get("verb") == "adapt" else "train"
         raise Stopped(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
