@@ -176,7 +176,8 @@ def test_a_classifier_needs_classes(here, capsys):
 def test_more_than_the_memory_holds(here, capsys):
     words = ["train", "vae", "digits,size=16", "--shots", "5", "--budget", "1steps", "--option", "width=8"]
     assert main([*words, "--out", "made"]) == 0
-    assert "not enough memory" in refused(capsys, ["sample", "made", "--count", "9000000000000", "--out", "many"])
+    assert "not enough memory" in refused(capsys, ["evaluate", "made", "digits,size=16", "--count", "9000000000000"])
+    assert "GB free" in refused(capsys, ["sample", "made", "--count", "9000000000000", "--out", "many"])
     assert not (here / "many").exists()
 
 

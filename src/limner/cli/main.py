@@ -286,16 +286,22 @@ def meta_train(
 def sample(
     model: Annotated[str, typer.Argument(metavar="RUN", help="A run directory, or a run or model of the memory.")],
     count: Annotated[int, typer.Option(metavar="N", help="How many images.")] = 16,
+    class_names: Annotated[
+        list[str] | None,
+        typer.Option("--class", metavar="NAME", help="Only this class of a conditional run; may be given again."),
+    ] = None,
     out: options.Out = None,
     memory: options.MemoryAt = None,
     seed: options.Seed = 0,
     force: options.Force = False,
     json: options.Json = False,
 ) -> None:
-    """New images from a run: one PNG each, and one picture of them all."""
+    """New images from a run: one PNG each, written as they are drawn, and one picture of the first."""
     from limner.verbs.sample import sample as verb
 
-    show.files(verb(model, count=count, out=out, memory=memory, seed=seed, force=force), json)
+    classes = tuple(class_names or ())
+    made = verb(model, count=count, class_names=classes, out=out, memory=memory, seed=seed, force=force, progress=True)
+    show.files(made, json)
 
 
 @app.command(
@@ -376,7 +382,7 @@ def data(
       hf:NAME-or-PATH                  a Hugging Face dataset; split=, images=, labels=
 
     \b
-      size=32                          the side in pixels; learners take 16 to 64, a multiple of 4
+      size=32                          the side in pixels; learners take 16 to 128, a multiple of 4
       colour=grey, colour=rgb          (default: grey where all images are)
       fit=crop, fit=pad, fit=stretch   how images that are not square become so (default: crop)
       part=left, part=right            only that half of each image

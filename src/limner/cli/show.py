@@ -342,11 +342,14 @@ def _adaptation(test: dict[str, Any]) -> None:
 
 def files(made: Written, json: bool) -> None:
     """What was written where."""
-    lines(
-        {"directory": made.directory, "picture": made.picture, "images": made.images},
-        [f"{len(made.images)} images in {made.directory}", f"all in one: {made.picture}"],
-        json,
-    )
+    from limner.verbs.sample import TOGETHER
+
+    if json:
+        document({"directory": made.directory, "picture": made.picture, "images": made.images})
+        return
+    at_once = "all" if made.count <= TOGETHER else f"the first {TOGETHER}"
+    typer.echo(f"{made.count:,} images in {made.directory}")
+    typer.echo(f"{at_once} in one: {made.picture}")
 
 
 def description(found: Description, json: bool) -> None:

@@ -30,12 +30,12 @@ def default_size(sizes: set[tuple[int, int]]) -> int:
 
 
 def fitting(side: int) -> int:
-    """The side nearest to ``side`` that every learner takes: from 16 to 64, a multiple of 4.
+    """The side nearest to ``side`` that every learner takes: from 16 to 128, a multiple of 4.
 
     >>> fitting(8), fitting(28), fitting(50), fitting(300)
-    (16, 28, 52, 64)
+    (16, 28, 52, 128)
     """
-    return min(max(4 * ((side + 2) // 4), 16), 64)
+    return min(max(4 * ((side + 2) // 4), 16), 128)
 
 
 def is_grey(pixels: Array) -> bool:

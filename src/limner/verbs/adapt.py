@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
+from limner.verbs.classes import with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def adapt(
             strategy = strategy.replace(start="scratch")
         begun = given if given is not None else find_start(strategy.start, remembered, shape)
         if begun is None:
+            if goal == "generate":
+                options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **advice.options | (options or {}))
         else:
             network = rebuild(begun.learner_description)

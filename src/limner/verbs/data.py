@@ -37,7 +37,7 @@ def describe(spec: str, *, out: str | Path | None = None, seed: int = 0, force: 
     record = tell(images) | {"chosen": parse(spec).options.get("classes")}
     if fitting(side) != side:
         record["notes"].append(
-            f"no learner takes {side}×{side} pixels (a side from 16 to 64 that is a multiple of 4): "
+            f"no learner takes {side}×{side} pixels (a side from 16 to 128 that is a multiple of 4): "
             f"write size={fitting(side)}"
         )
     if path is not None:

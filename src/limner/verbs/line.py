@@ -15,7 +15,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Request, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import classify, directories, starts, translation
+from limner.verbs import classes, classify, directories, starts, translation
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 
@@ -243,6 +243,8 @@ def carry_out(
             resume=resume,
         )
         run.id = order.run
+        if classes.is_conditional(run):
+            run.task[classes.NAMES] = list(prepared.images.class_names)
         run.notes[:0] = [note for note in prepared.images.notes if note not in run.notes]
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:

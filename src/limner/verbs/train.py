@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
+from limner.verbs.classes import with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, find_start, prepare, with_budget
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def train(
                         "give two or more, in a folder each, or with an array of labels"
                     )
                 options = {"classes": len(prepared.images.class_names)} | (options or {})
+            if goal == "generate":
+                options = with_classes(options, prepared.task, spec)
             network = create(learner, shape, **(options or {}))
         else:
             network = rebuild(begun.learner_description)
