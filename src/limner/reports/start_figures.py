@@ -131,7 +131,7 @@ def bar_plot(values: Mapping[str, float], title: str, across: str, mark: float |
     return Plot(f"{title}: {told}.", (4.5, 1.0 + 0.24 * len(shown)), draw)
 
 
-def rates_plot(rates: Params, by: str, title: str = "Learned step sizes, as factors") -> Plot:
+def rates_plot(rates: Params, by: str, title: str = "Learned step sizes") -> Plot:
     """Learned step sizes: ``by`` ``layer and step`` lines over steps, by ``parameter`` a bar of each layer's mean.
 
     >>> import torch
@@ -147,7 +147,7 @@ def rates_plot(rates: Params, by: str, title: str = "Learned step sizes, as fact
             total[0] += float(value.sum())
             total[1] += value.numel()
         means = {layer: total / count for layer, (total, count) in layers.items()}
-        return bar_plot(means, f"{title} (mean of each layer)", "factor on the step size (begun at 1)", mark=1.0)
+        return bar_plot(means, f"{title}, mean of each layer", "factor on the step size (begun at 1)", mark=1.0)
     lines = {name: [float(factor) for factor in value] for name, value in rates.items()}
     far = sorted(lines, key=lambda name: -max(abs(factor - 1) for factor in lines[name]))[: len(SERIES)]
     shown = {name: line for name, line in lines.items() if name in far}
