@@ -238,8 +238,10 @@ def run(made: Run, json: bool) -> None:
         typer.echo(f"run       {directory}")
         if made.state == "finished":
             typer.echo(f"page      {Path(directory) / 'report.html'}")
-            if made.learner.kind != "classifier":
+            if "sample" in made.learner.answers:
                 typer.echo(f"more      limner sample {directory} --count 64")
+            if "translate" in made.learner.answers:
+                typer.echo(f"use       limner translate {directory} DATA")
     if made.state == "failed":
         complain(f"training failed at step {made.cost.steps}; the last sound model is in {directory}: try a lower rate")
         raise typer.Exit(1)
@@ -250,7 +252,8 @@ def run(made: Run, json: bool) -> None:
         )
         raise typer.Exit(1)
     if made.state == "stopped":
-        verb = "adapt generate" if made.lineage.get("verb") == "adapt" else "train"
+        goal = "translate" if "translate" in made.learner.answers else "generate"
+        verb = f"adapt {goal}" if made.lineage.get("verb") == "adapt" else "train"
         raise Stopped(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
 
 
