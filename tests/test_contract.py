@@ -56,6 +56,12 @@ LEARNERS = {
         },
         2,
     ),
+    "vq-vae classes": (
+        "vq-vae",
+        (1, 16, 16),
+        {"codes": 5, "code_size": 3, "width": 2, "prior_width": 2, "classes": 2},
+        2,
+    ),
     "flow classes": ("flow", (1, 16, 16), {"width": 2, "integration_steps": 2, "classes": 2}, 2),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
     "classifier conv4": ("classifier", (1, 16, 16), {"classes": 2, "width": 4, "network": "conv4"}, 2),

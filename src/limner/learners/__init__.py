@@ -17,13 +17,14 @@ from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
 from limner.learners.vae import VAE
+from limner.learners.vq_vae import VQVAE
 from limner.tasks.image_set import ImageSet
 from limner.tasks.pairs import Domains, TwoSided
 from limner.tasks.points import Points
 from limner.types import Batch
 
 CATALOGUE: dict[str, Any] = {
-    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow)
+    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE)
 }
 """Every learner by the name that the command line and the memory use."""
 
@@ -31,6 +32,7 @@ __all__ = [
     "CATALOGUE",
     "GAN",
     "VAE",
+    "VQVAE",
     "Classifier",
     "Cycle",
     "Flow",

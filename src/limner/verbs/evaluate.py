@@ -41,7 +41,7 @@ def evaluate(
     from limner.tasks import load
 
     notes: list[str] = []  # what was left out on loading, and what else a reader must know
-    support: ImageSet | None = None
+    support, run = None, None
     if is_images(made):
         judged = load(made)
         samples, shape = judged.images, judged.shape
@@ -64,12 +64,30 @@ def evaluate(
     query, told = _unseen(real, shape, support, made)
     notes += told
     judged_on = some_of(query, seed)
+    if run is not None and (likelihood := _likelihood(run, judged_on, seed)):
+        notes.append(likelihood)
     if len(judged_on) < len(query):
         notes.append(f"scores are measured on {len(judged_on):,} of the {len(query):,} real images")
     if support is not None:
         support = some_of(support, seed)
     scores = metrics.evaluate(samples, judged_on, support, extractor=extractor, seed=seed)
     return replace(scores, notes=(*notes, *scores.notes))
+
+
+def _likelihood(run: Run, images: ImageSet, seed: int) -> str | None:
+    """How likely the images are to the run's model, in a sentence; ``None`` where it has no likelihood, or where it is
+    given classes that these images do not have."""
+    from limner.learners import batch_of
+    from limner.metrics.likelihood import Weighted, negative_log_likelihood
+
+    learner = run.learner
+    if not isinstance(learner, Weighted):
+        return None
+    batch, classes = batch_of(images), learner.options.get("classes", 1)
+    if classes > 1 and ("labels" not in batch or int(batch["labels"].max()) >= classes):
+        return None
+    found = negative_log_likelihood(learner, run.params, batch, seed=seed, likelihood=learner.options["likelihood"])
+    return found.told()
 
 
 def _unseen(real: str, shape: tuple[int, int, int], support: ImageSet | None, made: str) -> tuple[ImageSet, list[str]]:
