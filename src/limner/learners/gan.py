@@ -139,14 +139,15 @@ class GAN:
 
         Terms of both ``adversarial``, with auxiliary conditioning ``classes`` (cross-entropy); of the critic
         ``r1``, ``r2`` or ``slope``, ``lecam`` as it has them, ``real score`` and ``fake score`` (means of D) and
-        ``real sign`` (mean sign of D on real images).
+        ``real sign`` (mean sign of D on real images, from the middle of these two). Where the batch has a ``penalty``,
+        γ is that many times as large.
         """
         labels = learned_labels(batch, self.options["classes"], "GAN")
         fake = self.decode(params, draws[f"{player}_latents"], labels)
         real, fake = self._seen(batch, draws, player, fake)
         if player == "generator":
             return self._generator_loss(params, real, fake, labels)
-        return self._critic_loss(params, real, fake, labels, draws)
+        return self._critic_loss(params, real, fake, labels, draws, batch.get("penalty", 1.0))
 
     def _generator_loss(self, params: Params, real: Tensor, fake: Tensor, labels: Tensor | None) -> Loss:
         scores, logits = self._scored(params, fake, labels)
@@ -156,7 +157,9 @@ class GAN:
             value = self._objective.generator(scores)
         return self._with_classes(value, {"adversarial": value}, logits, labels)
 
-    def _critic_loss(self, params: Params, real: Tensor, fake: Tensor, labels: Tensor | None, draws: Draws) -> Loss:
+    def _critic_loss(
+        self, params: Params, real: Tensor, fake: Tensor, labels: Tensor | None, draws: Draws, factor: Tensor | float
+    ) -> Loss:
         objective, twice = self._objective, None if labels is None else torch.cat([labels, labels])
         terms: dict[str, Tensor] = {}
 
@@ -179,12 +182,13 @@ class GAN:
                 penalty = slope_penalty(score, real, fake, draws["mix"])
                 terms = {"slope": penalty}
         adversarial = objective.critic(real_scores, fake_scores)
-        value = adversarial + objective.weight * self.options["gamma"] * penalty
+        value = adversarial + objective.weight * self.options["gamma"] * factor * penalty
         if self.options["lecam"]:
             terms["lecam"] = lecam_penalty(real_scores, fake_scores)
             value = value + self.options["lecam"] * terms["lecam"]
         terms = {"adversarial": adversarial, **terms, "real score": real_scores.mean()}
-        terms |= {"fake score": fake_scores.mean(), "real sign": real_scores.sign().mean()}
+        middle = (real_scores.mean() + fake_scores.mean()) / 2  # the level of most objectives' scores is arbitrary
+        terms |= {"fake score": fake_scores.mean(), "real sign": (real_scores - middle).sign().mean()}
         if self.options["conditioning"] != "auxiliary":
             return Loss(value, terms)
         return self._with_classes(value, terms, self._scored(params, real, labels)[1], labels)
