@@ -10,7 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import harness
@@ -48,7 +48,6 @@ class Recipe:
     begin: MetaPlan | None = None
     begin_share: float = 0.0
     share: float = 1.0
-    ablations: dict[str, MetaPlan] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,6 @@ def arms_of(recipe: Recipe, family: Family, scale: Scale, seed: int) -> list[Arm
         first = met(recipe.begin, begun, None) if recipe.begin else pretrained(begun, learner)
     return [
         Arm("meta-learned start", learner, met(recipe.plan, seconds - begun, first), seconds),
-        *(Arm(name, learner, met(plan, seconds, None), seconds) for name, plan in recipe.ablations.items()),
         Arm("fine-tuned from all classes together", pooled, pretrained(seconds, pooled), seconds),
         Arm("from scratch", learner, None),
     ]

@@ -15,15 +15,10 @@ SPEC = "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabe
 VAE = few_shot.Recipe(
     kind="vae",
     meta_options={"latents": 24, "width": 32, "prior": "class"},
-    begin=MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=4e-3, turns=True),
-    begin_share=0.8,
-    plan=MetaPlan(algorithm="fomaml", tasks=2, inner_steps=4, inner_rate=2e-3, rate=3e-4, turns=True),
+    plan=MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=4e-3, turns=True),
     pooled_options={"latents": 24, "width": 32},
     pooled=Strategy(learning_rate=2e-3, schedule="cosine", batch=32),
     adaptation=Strategy(betas=(0.0, 0.99), steps=200, batch=0, schedule="cosine"),
-    ablations={
-        "class prior, no inner loop": MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=4e-3, turns=True)
-    },
 )
 GAN = few_shot.Recipe(
     kind="gan",
