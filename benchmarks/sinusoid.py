@@ -92,12 +92,12 @@ def main() -> None:
         pictures=[harness.Picture("waves", picture(starts), CAPTION)],
         story=(
             f"Mean squared error on 100 other points of {TASKS} test waves, {SHOTS} points each to learn from, after "
-            "0, 1, 5 and 10 steps of plain gradient descent (rate 0.01, the paper's; 0.02 for iMAML; times "
-            "what was learned, for Meta-SGD and MAML++), with 95% bootstrap intervals over waves. The network is the paper's (two hidden "
-            "layers of 40), so are the 25 waves in an outer step and Adam at 0.001. *All waves "
-            "together* is the same network trained on every wave at once; it and *from scratch* take the same steps of "
-            "adaptation. *Diverged* counts waves on which ten steps end in no number; the means leave them "
-            "out. Amplitudes run from 0.1 to 5, so always answering 0 has an error of about 4.3."
+            "0, 1, 5 and 10 steps of plain gradient descent (rate 0.01, the paper's; 0.02 for iMAML; times what was "
+            "learned, for Meta-SGD and MAML++), with 95% bootstrap intervals over waves. The network is the paper's "
+            "(two hidden layers of 40), so are the 25 waves in an outer step and Adam at 0.001. *All waves together* "
+            "is the same network trained on every wave at once; it and *from scratch* take the same steps of "
+            "adaptation. *Diverged* counts waves on which ten steps end in no number; the means leave them out. "
+            "Amplitudes run from 0.1 to 5, so always answering 0 has an error of about 4.3."
         ),
     )
 
