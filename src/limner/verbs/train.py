@@ -32,7 +32,8 @@ def train(
 ) -> Run:
     """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
 
-    ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); ``start`` is ``scratch`` or
+    ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); those left open are the
+    portfolio's for that learner. ``start`` is ``scratch`` or
     a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
     """
     from limner.learners import create, describe, rebuild
@@ -40,11 +41,12 @@ def train(
     from limner.memory.portfolio import PORTFOLIO, entries, goals_of
 
     given_fields, limits = asked_strategy(fields, budget)
-    strategy = with_budget(Strategy(start=start).replace(**given_fields), limits)
     if not goals_of(learner):
         known = list(dict.fromkeys(entry.learner for goal in PORTFOLIO for entry in entries(goal)))
         raise LimnerError(f"there is no learner {learner!r} to train on images; there are: {', '.join(known)}")
     goal = goals_of(learner)[0]
+    usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
+    strategy = with_budget((usual or [Strategy()])[0].replace(start=start, **given_fields), limits)
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
