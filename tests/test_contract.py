@@ -56,6 +56,7 @@ LEARNERS = {
         },
         2,
     ),
+    "vae-gan": ("vae-gan", (1, 16, 16), {"latents": 2, "width": 2}, 0),
     "vq-vae classes": (
         "vq-vae",
         (1, 16, 16),

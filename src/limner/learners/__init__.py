@@ -17,6 +17,7 @@ from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
 from limner.learners.vae import VAE
+from limner.learners.vae_gan import VAEGAN
 from limner.learners.vq_vae import VQVAE
 from limner.tasks.image_set import ImageSet
 from limner.tasks.pairs import Domains, TwoSided
@@ -24,7 +25,8 @@ from limner.tasks.points import Points
 from limner.types import Batch
 
 CATALOGUE: dict[str, Any] = {
-    learner.kind: learner for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE)
+    learner.kind: learner
+    for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE, VAEGAN)
 }
 """Every learner by the name that the command line and the memory use."""
 
@@ -32,6 +34,7 @@ __all__ = [
     "CATALOGUE",
     "GAN",
     "VAE",
+    "VAEGAN",
     "VQVAE",
     "Classifier",
     "Cycle",

@@ -45,6 +45,7 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
               "a GAN, or nearer"),
         Entry("gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as near to "
               "real images"),
+        Entry("vae-gan", False, _GAN.replace(steps=2000), "a VAE whose critic asks for sharp images"),
         Entry("vq-vae", False, _FLOW.replace(steps=2000), "its codes keep what is sharp, and need more images than "
               "others"),
         Entry("flow", False, _FLOW.replace(steps=2000), "flow matching is the modern yardstick, and the slowest"),

@@ -14,6 +14,7 @@ MEANINGS = METRICS | {"accuracy": ("higher", "share of held-out images that are 
 ARROWS = {"higher": "↑ higher", "lower": "↓ lower", "near real": "≈ as real", "near one": "≈ 1"}
 LEARNERS = {
     "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier",
+    "vae-gan": "a variational autoencoder with a critic (VAE-GAN)",
     "vq-vae": "an autoencoder with a codebook (VQ-VAE)", "flow": "a flow learned by flow matching",
     "pix2pix": "a translator learned from pairs (pix2pix)", "cycle": "a translator learned without pairs (CycleGAN)",
 }  # fmt: skip
