@@ -110,9 +110,17 @@ class Classifier:
             raise LimnerError(
                 f"a classifier cannot answer {request.what!r}; give it images, ask for logits or features"
             )
-        method = "embed" if request.what == "features" else None
         with torch.no_grad():
-            return torch.cat([self._net(params, part, method=method) for part in torch.split(request.images, 512)])
+            answer = self.embed if request.what == "features" else self.classify
+            return torch.cat([answer(params, part) for part in torch.split(request.images, 512)])
+
+    def embed(self, params: Params, images: Tensor) -> Tensor:
+        """The penultimate layer ``(n, features)`` of ``images`` in [0, 1]; can be differentiated."""
+        return self._net(params, images, method="embed")  # type: ignore[no-any-return]
+
+    def classify(self, params: Params, images: Tensor) -> Tensor:
+        """The logits ``(n, classes)`` of ``images`` in [0, 1]; can be differentiated."""
+        return self._net(params, images)  # type: ignore[no-any-return]
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""

@@ -33,6 +33,8 @@ GREY = torch.tensor([0.299, 0.587, 0.114])
 class Extractor(NamedTuple):
     """A named map from uint8 images ``(n, c, h, w)`` to float32 features ``(n, d)``, of at least one image.
 
+    ``features`` is the same for images in [0, 1], a few at a time, and can be differentiated.
+
     >>> extractor("pixels")(torch.full((2, 1, 16, 16), 255, dtype=torch.uint8)).shape
     torch.Size([2, 256])
     """
@@ -89,9 +91,8 @@ def _efficientnet() -> Callable[[Tensor], Tensor]:
 
 
 def _glyph_net() -> Callable[[Tensor], Tensor]:
-    from limner.learners import rebuild
+    from limner.learners import Classifier
     from limner.model_file import decode
-    from limner.types import Request
 
     stored = files("limner") / "data" / "glyph-net.safetensors"
     if not stored.is_file():
@@ -100,12 +101,12 @@ def _glyph_net() -> Callable[[Tensor], Tensor]:
             "python -m limner.metrics.train_glyph_net"
         )
     model = decode(stored.read_bytes(), "glyph-net")
-    learner = rebuild(model.learner_description)
+    learner = Classifier(tuple(model.learner_description["image_shape"]), **model.learner_description["options"])
     params = {name: value.float() for name, value in model.params.items()}
 
     def features(images: Tensor) -> Tensor:
         small = resized(grey(images), GLYPH_SIDE, GLYPH_SIDE)
-        return learner.predict(params, Request("features", images=small), torch.Generator())
+        return learner.embed(params, small)
 
     return features
 

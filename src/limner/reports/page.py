@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
     from limner.engine import Run
+    from limner.reports.inside import Panel
     from limner.tasks import ImageSet, TwoSided
 
 MOST_IMAGES = 64
@@ -72,6 +73,7 @@ def write_run(
     pairs: Tensor | None = None,
     mistakes: Sequence[Mistake] | None = None,
     translated: TwoSided | None = None,
+    inside: Sequence[Panel] = (),
 ) -> Path:
     """Write ``report.html`` into the run's directory; its path.
 
@@ -81,6 +83,7 @@ def write_run(
                     pixels (see :func:`limner.reports.nearest.nearest`)
     mistakes        what a classifier put in the wrong class, those it was surest of first; ``None`` = no classifier
     translated      what a translator made the samples from, in their order; ``None`` = no translator
+    inside          what lies inside a learner with latents (see :func:`limner.reports.inside.of_run`)
     """
     place = Path(directory)
     page = (
@@ -100,6 +103,7 @@ def write_run(
             pairs=[] if translated is not None else _pairs(samples, support.images, pairs),
             triples=None if translated is None or samples is None else _triples(translated, samples),
             mistakes=None if mistakes is None else _mistakes(mistakes),
+            inside=inside,
             verdict=words.verdict(scores),
             copying=_reading(scores, "nearest_training_ratio"),
             rows=_rows(scores),
