@@ -11,7 +11,22 @@ from typer.testing import CliRunner
 
 from limner.cli.main import app, main
 
-VERBS = ["demo", "adapt", "train", "meta-train", "sample", "evaluate", "compare", "recommend", "memory", "data", "translate"]
+VERBS = [
+    "demo",
+    "adapt",
+    "train",
+    "meta-train",
+    "sample",
+    "evaluate",
+    "compare",
+    "recommend",
+    "memory",
+    "data",
+    "translate",
+    "inspect",
+    "export",
+    "push",
+]
 MEMORY_VERBS = ["list", "show", "verify", "export", "import", "forget"]
 COMMANDS = [[verb] for verb in VERBS if verb != "memory"] + [["memory", verb] for verb in MEMORY_VERBS]
 

@@ -44,7 +44,13 @@ def run_of(name: str = "tiny, 5 shots", kind: str = "vae", state: str = "finishe
     curve = [CurvePoint(step, step / 10, {"net loss": 5.0 / step, "kernel_distance": 1 / step}) for step in (1, 2, 4)]
     return SimpleNamespace(
         id="0123456789ab",
-        learner=SimpleNamespace(kind=kind, options={"latents": 4}, image_shape=(1, 16, 16), players=("net",)),
+        learner=SimpleNamespace(
+            kind=kind,
+            options={"latents": 4},
+            image_shape=(1, 16, 16),
+            players=("net",),
+            answers=("logits", "features") if kind == "classifier" else ("sample",),
+        ),
         task_name=name,
         source="folder:/somewhere/private/tiny",
         strategy=Strategy(steps=4),

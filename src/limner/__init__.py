@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from limner.config import Strategy
     from limner.engine import Run
     from limner.errors import LimnerError
+    from limner.inside import attribution, interpolate, invert, traverse
     from limner.memory import Memory
     from limner.tasks import Family, ImageSet, Task, split
     from limner.tasks import load as data
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from limner.verbs.compare import compare
     from limner.verbs.demo import demo
     from limner.verbs.evaluate import evaluate
+    from limner.verbs.export import export
+    from limner.verbs.hub import push
+    from limner.verbs.inspect import inspect, nearest
     from limner.verbs.load import load
     from limner.verbs.meta_train import meta_train
     from limner.verbs.recommend import recommend
@@ -40,18 +44,26 @@ _HOMES = {
     "Strategy": "limner.config",
     "Task": "limner.tasks",
     "adapt": "limner.verbs.adapt",
+    "attribution": "limner.inside",
     "compare": "limner.verbs.compare",
     "data": "limner.tasks:load",
     "demo": "limner.verbs.demo",
     "evaluate": "limner.verbs.evaluate",
+    "export": "limner.verbs.export",
+    "inspect": "limner.verbs.inspect",
+    "interpolate": "limner.inside",
+    "invert": "limner.inside",
     "load": "limner.verbs.load",
     "meta_train": "limner.verbs.meta_train",
+    "nearest": "limner.verbs.inspect",
+    "push": "limner.verbs.hub",
     "recommend": "limner.verbs.recommend",
     "resume": "limner.verbs.resume",
     "sample": "limner.verbs.sample",
     "split": "limner.tasks",
     "train": "limner.verbs.train",
     "translate": "limner.verbs.translate",
+    "traverse": "limner.inside",
 }
 """Where each public name lives: ``module``, or ``module:name`` where it is called otherwise there (PEP 562)."""
 
@@ -64,18 +76,26 @@ __all__ = [
     "Strategy",
     "Task",
     "adapt",
+    "attribution",
     "compare",
     "data",
     "demo",
     "evaluate",
+    "export",
+    "inspect",
+    "interpolate",
+    "invert",
     "load",
     "meta_train",
+    "nearest",
+    "push",
     "recommend",
     "resume",
     "sample",
     "split",
     "train",
     "translate",
+    "traverse",
 ]
 
 

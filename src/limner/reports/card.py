@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,40 +14,48 @@ from limner.types import Scores
 if TYPE_CHECKING:
     from limner.engine import Run
 
-PIPELINES = {"classifier": "image-classification"}
+HERE = "path/to/this/folder"
+
+PIPELINES = {
+    "sample": "unconditional-image-generation",
+    "logits": "image-classification",
+    "translate": "image-to-image",
+}
+"""What the Hub calls a learner's main task, by the first of these that it answers."""
 
 
-def write(directory: str | Path, run: Run, scores: Scores | None, licence: str = "unknown") -> Path:
+def write(directory: str | Path, run: Run, scores: Scores | None, licence: str = "unknown", place: str = HERE) -> Path:
     """Write ``README.md`` into the run's directory; its path.
 
     licence  of the weights, as the Hub names it (``mit``, ``cc0-1.0``…); it is the user's to choose, and depends on the
              images learned from, whose own licence the card tells
+    place    what loads the run: its directory, or ``hf:NAME/NAME``
     """
     path = Path(directory) / "README.md"
-    write_atomically(path, text(run, scores, licence).encode())
+    write_atomically(path, text(run, scores, licence, place).encode())
     return path
 
 
-def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
+def text(run: Run, scores: Scores | None, licence: str = "unknown", place: str = HERE) -> str:
     """The card's Markdown, with its YAML front matter."""
     kind = run.learner.kind
-    generates = kind not in PIPELINES
+    generates = "sample" in run.learner.answers
+    pipeline = next((PIPELINES[answer] for answer in PIPELINES if answer in run.learner.answers), None)
     front = {
         "license": licence,
         "library_name": "limner",
-        "pipeline_tag": PIPELINES.get(kind, "unconditional-image-generation"),
-        "tags": ["limner", kind, "few-shot", "image-generation" if generates else "image-classification"],
+        **({} if pipeline is None else {"pipeline_tag": pipeline}),
+        "tags": ["limner", kind, "few-shot", "image-generation" if generates else pipeline or kind],
+        **_measured(run, scores, pipeline or kind),
     }
     learned = run.task.get("support") or {}
     parts = [
-        "---\n"
-        + "\n".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in front.items())
-        + "\n---",
+        "---\n" + "\n".join(f"{name}: {_quoted(value)}" for name, value in front.items()) + "\n---",
         f"# {_plain(words.title(run.task_name))}",
         f"{_sentence(words.learner_in_words(run.learner))} that learned from {_counted(learned)} with Limner, "
         f"{_plain(words.start_in_words(run.strategy, run.lineage))}.",
         "## How to use it",
-        _usage(run, generates),
+        _usage(run, place),
         "## What it learned from",
         _data(run, learned),
         "## How it learned",
@@ -59,22 +68,46 @@ def text(run: Run, scores: Scores | None, licence: str = "unknown") -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _usage(run: Run, generates: bool) -> str:
+def _measured(run: Run, scores: Scores | None, pipeline: str) -> dict[str, Any]:
+    """The scores as the Hub reads them: the names of the ``metrics``, and their values in a ``model-index``."""
+    finite = {} if scores is None else {name: score for name, score in scores.plain().items() if isfinite(score)}
+    if scores is None or not finite:
+        return {}
+    data = words.without_folders(run.source) or run.task_name
+    result = {
+        "task": {"type": pipeline},
+        "dataset": {"type": data, "name": run.task_name, "split": "held back"},
+        "metrics": [
+            {"type": name, "name": f"{words.label(name)} ({scores.extractor})", "value": value}
+            for name, value in finite.items()
+        ],
+    }
+    return {"metrics": list(finite), "model-index": [{"name": run.task_name, "results": [result]}]}
+
+
+def _usage(run: Run, place: str) -> str:
     channels, side, _ = run.learner.image_shape
-    imports, made = "import limner", "images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
-    if not generates:
-        imports = "import torch\n\nimport limner\nfrom limner.types import Request"
-        made = (
+    load = f'run = limner.load("{place}")\n'
+    weights = (
+        "The weights are `model.safetensors`; `run.json` tells how they came to be. Nothing in them can be executed."
+    )
+    command = ""
+    if "sample" in run.learner.answers:
+        code = f"import limner\n\n{load}images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
+        command = f"limner sample {place} --count 64 --out samples"
+    elif "translate" in run.learner.answers:
+        code = f'import limner\n\nlimner.translate("{place}", "folder:my-images", out="translated")'
+        command = f"limner translate {place} folder:my-images --out translated"
+    else:
+        code = (
+            f"import torch\n\nimport limner\nfrom limner.types import Request\n\n{load}"
             f'images = limner.data("folder:my-images,size={side},colour={"grey" if channels == 1 else "rgb"}")\n'
             'request = Request("logits", images=images.floats())\n'
             "places = run.learner.predict(run.params, request, torch.Generator()).argmax(1)\n"
             'print([run.task["support"]["classes"][place] for place in places])'
         )
-    command = "\n\n```console\nlimner sample path/to/this/folder --count 64 --out samples\n```" if generates else ""
-    return (
-        f'```python\n{imports}\n\nrun = limner.load("path/to/this/folder")\n{made}\n```{command}\n\n'
-        f"The weights are `model.safetensors`; `run.json` tells how they came to be. Nothing in them can be executed."
-    )
+    shown = f"\n\n```console\n{command}\n```" if command else ""
+    return f"```python\n{code}\n```{shown}\n\n{weights}"
 
 
 def _data(run: Run, learned: dict[str, Any]) -> str:
@@ -121,6 +154,11 @@ def _limits(run: Run, scores: Scores | None, generates: bool) -> str:
     lines.append("Scores on few images are coarse; the interval does not tell how far another seed would move them.")
     lines += [*run.notes, *(scores.notes if scores is not None else ())]
     return "\n".join(f"- {_plain(line) if not line.startswith('**') else line}" for line in lines)
+
+
+def _quoted(value: Any) -> str:
+    """A value as JSON, which YAML reads too, on one line and without what HTML would take as its own."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _counted(learned: dict[str, Any]) -> str:

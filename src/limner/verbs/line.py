@@ -15,7 +15,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Request, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import classes, classify, directories, starts, translation
+from limner.verbs import classes, classify, directories, hub, starts, translation
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 
@@ -128,9 +128,10 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
     if reference == "scratch":
         return None
     try:
-        model = memory.get_model(reference)
+        model = hub.start(reference, memory) if reference.startswith(hub.PREFIX) else memory.get_model(reference)
     except LimnerError:
-        starts.refuse_unknown(reference, memory)
+        if not reference.startswith(hub.PREFIX):
+            starts.refuse_unknown(reference, memory)
         raise
     shape = tuple(model.learner_description["image_shape"])
     if shape != tuple(image_shape):
@@ -331,7 +332,8 @@ def some_of(images: ImageSet, seed: int) -> ImageSet:
 
 def report(run: Run, task: Task, directory: Path) -> Path:
     """Write the page and the model card of a finished run; the page."""
-    from limner.reports import card, page
+    from limner.inside import has_latents
+    from limner.reports import card, inside, page
 
     card.write(directory, run, run.scores)
     if task.goal == "classify":
@@ -341,4 +343,5 @@ def report(run: Run, task: Task, directory: Path) -> Path:
         shown, made = translation.translations(run.learner, run.params, task)
         return page.write_run(directory, run, run.scores, task.support, task.query, made, translated=shown)
     samples = run.sample(64, seed=run.seed)
-    return page.write_run(directory, run, run.scores, task.support, task.query, samples)
+    panels = inside.of_run(run, run.seed) if has_latents(run.learner) else []
+    return page.write_run(directory, run, run.scores, task.support, task.query, samples, inside=panels)

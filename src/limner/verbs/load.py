@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from limner.config import Strategy
 from limner.errors import LimnerError
+from limner.verbs import hub
 from limner.verbs.directories import request_of, wrote
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 def load(reference: str | Path, *, memory: str | None = None) -> Run:
     """The run in a directory, or the run or model of the memory that ``reference`` names; ``run.sample(16)`` uses it.
 
-    reference  a run directory; the beginning of a run's id or a model's sha256; a name; or ``shipped:NAME``
+    reference  a run directory; the beginning of a run's id or a model's sha256; a name; ``shipped:NAME``;
+               or ``hf:NAME/NAME`` on the Hugging Face Hub (:func:`limner.push`)
     memory     where the memory lies (``None``: in the user's data folder)
 
     Raises :class:`LimnerError` where there is no such thing, or it is damaged.
@@ -28,6 +30,8 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
     if Path(reference).is_dir():
         return of_directory(Path(reference))
     called = str(reference)
+    if called.startswith(hub.PREFIX):
+        return hub.load(called)
     with Memory.open(memory) as remembered:
         try:
             model = remembered.get_model(called)
