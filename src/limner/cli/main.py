@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli import help, memory, options, show, translation, trouble
+from limner.cli import exchange, help, memory, options, show, translation, trouble
 from limner.errors import LimnerError
 
 app = help.App(
@@ -401,6 +401,7 @@ def data(
 translation.add_to(app)
 
 
+exchange.add_to(app)
 def run() -> None:
     """The installed command ``limner``."""
     sys.exit(main())
