@@ -144,7 +144,10 @@ def adapt(
 
 @app.command(epilog="Example: limner train vae digits,classes=3 --shots 100 --budget 500steps --set schedule=cosine")
 def train(
-    learner: Annotated[str | None, typer.Argument(metavar="LEARNER", help="vae, gan or classifier.")] = None,
+    learner: Annotated[
+        str | None,
+        typer.Argument(metavar="LEARNER", help="vae, gan, vae-gan, vq-vae, flow, classifier, pix2pix or cycle."),
+    ] = None,
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
@@ -399,9 +402,9 @@ def data(
 
 
 translation.add_to(app)
-
-
 exchange.add_to(app)
+
+
 def run() -> None:
     """The installed command ``limner``."""
     sys.exit(main())
