@@ -190,9 +190,9 @@ def main() -> None:
         ],
         story=(
             f"Each model was trained for {share * SECONDS:.0f} s of one core, from scratch, by the portfolio's "
-            f"strategy; the table is in the order of the Fréchet distance on MNIST. The best {len(chosen)} models follow, for "
-            f"{share * FINAL_SECONDS:.0f} s each with {seeds} seeds on three sets of images (means, 95% bootstrap "
-            f"intervals over seeds). {SAMPLES} samples "
+            "strategy; the table is in the order of the Fréchet distance on MNIST. The best "
+            f"{len(chosen)} models follow, for {share * FINAL_SECONDS:.0f} s each with {seeds} seeds on three sets of "
+            f"images (means, 95% bootstrap intervals over seeds). {SAMPLES} samples "
             f"against as many test images (500 clothing photographs); features: {MNIST.extractor} for MNIST, "
             f"{FASHION.extractor} for the others. Test NLL is by importance sampling (64 latents an image, 200 images) "
             "and can be compared only between models of the same likelihood: Bernoulli's is of grey values taken as "
