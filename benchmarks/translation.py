@@ -25,7 +25,7 @@ FACADES = "zip:{data}/facades_val100.zip,pairs=right-left,size=64"
 DIGITS = "npz:{data}/mnist12k.npz,images=train_x,labels=train_y"
 UNSEEN = "npz:{data}/mnist12k.npz,images=test_x,labels=test_y"
 SEED = 0
-MINUTES = {"facades": 8.0, "inverted": 6.0, "coloured": 6.0}
+MINUTES = {"facades": 8.0, "inverted": 3.0, "coloured": 5.0}
 """Of training, on one core; two of them run at a time."""
 
 RECOGNISER_STEPS = 1500

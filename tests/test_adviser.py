@@ -80,9 +80,9 @@ def test_an_empty_memory_gives_the_portfolio(memory: Memory) -> None:
     found = advice(memory, a_task(discs(0), "discs"))
     assert [(item.learner, item.strategy.start, item.source) for item in found] == [
         ("vae", "scratch", "default"),
-        ("gan", "scratch", "portfolio"),
+        *((learner, "scratch", "portfolio") for learner in ("gan", "vae-gan", "vq-vae", "flow")),
     ]
-    assert [item.rank for item in found] == [1, 2]
+    assert [item.rank for item in found] == [1, 2, 3, 4, 5]
     assert all(item.expected is None for item in found)  # no number that is not from the memory
     assert all(item.reason.endswith(".") for item in found)
     assert found[0].options == VAE["options"]
@@ -251,9 +251,10 @@ def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing
     assert memory.get_model(sgd).metadata["plan"] == plan
     found.remove(adapted)
     assert [(item.learner, item.strategy.start) for item in found] == [
-        ("vae", fitting), ("gan", "shipped:small"), ("vae", "scratch"), ("gan", "scratch"),
+        ("vae", fitting), ("gan", "shipped:small"),
+        *((learner, "scratch") for learner in ("vae", "gan", "vae-gan", "vq-vae", "flow")),
     ]  # fmt: skip
-    assert sources(found) == ["default", *["portfolio"] * 3]
+    assert sources(found) == ["default", *["portfolio"] * 6]
     assert found[0].reason.startswith(
         "The default: the start all discs was learned from many small tasks on 16×16 grey images from the same source"
     )

@@ -282,7 +282,14 @@ def test_n_way_and_sinusoid_families_are_learned():
     assert n_way.size("test") > 0
     wave = SinusoidFamily(shots=5, queries=5)
     plan = MetaPlan(
-        algorithm="maml", steps=300, tasks=10, inner_steps=1, inner_rate=0.01, inner_optimiser="sgd", execution="vmap"
+        algorithm="maml",
+        steps=300,
+        tasks=10,
+        inner_steps=1,
+        inner_rate=0.01,
+        inner_optimiser="sgd",
+        rate=5e-3,
+        execution="vmap",
     )
     regressor = create("regressor", (1, 1, 1))
     learned = learn(regressor, wave, plan).trajectory.summary()["net query loss after"]

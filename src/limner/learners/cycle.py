@@ -40,7 +40,8 @@ class Cycle:
     network         ``residual`` (the paper's) or ``unet``
     objective       ``least-squares`` (the paper's), ``non-saturating`` or ``hinge``
     fidelity        λ, the weight of the way there and back (10 in the paper)
-    identity        ι, the weight of the identity loss relative to λ (0.5 in the paper, where it is used)
+    identity        ι, the weight of the identity loss relative to λ: 0.5 where the paper keeps the colours of paintings.
+                    It holds back what must change every pixel, such as black to white
     pool            how many earlier fakes of each side are kept
 
     >>> translator = Cycle((1, 16, 16), input_channels=3, width=4)
@@ -61,7 +62,7 @@ class Cycle:
         network: str = "residual",
         objective: str = "least-squares",
         fidelity: float = 10.0,
-        identity: float = 0.5,
+        identity: float = 0.0,
         pool: int = 50,
     ) -> None:
         check_sides(image_shape)

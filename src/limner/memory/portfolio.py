@@ -57,7 +57,7 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "translate": (
         Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip")), "pairs say what each "
               "image is to become"),
-        Entry("cycle", False, _TRANSLATOR, "it needs no pairs"),
+        Entry("cycle", False, _TRANSLATOR.replace(batch=8), "it needs no pairs"),
     ),
 }  # fmt: skip
 """Goal to entries, the surest first.
