@@ -40,8 +40,8 @@ class Cycle:
     network         ``residual`` (the paper's) or ``unet``
     objective       ``least-squares`` (the paper's), ``non-saturating`` or ``hinge``
     fidelity        λ, the weight of the way there and back (10 in the paper)
-    identity        ι, the weight of the identity loss relative to λ: 0.5 where the paper keeps the colours of paintings.
-                    It holds back what must change every pixel, such as black to white
+    identity        ι, the weight of the identity loss relative to λ: 0.5 where the paper keeps a photograph's
+                    colours. It holds back what must change every pixel, such as black to white
     pool            how many earlier fakes of each side are kept
 
     >>> translator = Cycle((1, 16, 16), input_channels=3, width=4)

@@ -30,7 +30,7 @@ class Entry:
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
 _GAN = Strategy(optimiser="adam", learning_rate=1e-3, betas=(0.0, 0.99), batch=32, ema=0.99)
 
-_FLOW = Strategy(optimiser="adam", learning_rate=2e-3, batch=32, schedule="cosine", ema=0.99)
+_SMOOTH = Strategy(optimiser="adam", learning_rate=2e-3, batch=32, schedule="cosine", ema=0.99)
 
 _TRANSLATOR = Strategy(
     optimiser="adam", learning_rate=5e-4, betas=(0.5, 0.999), batch=4, steps=2000, schedule="cosine", ema=0.99,
@@ -41,14 +41,14 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
         Entry("gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way to make images, worth comparing"),
-        Entry("vae", False, _VAE.replace(steps=2000), "a VAE needs no start, and soon comes as near to real images as "
-              "a GAN, or nearer"),
+        Entry("vae", False, _SMOOTH.replace(steps=2000), "a VAE needs no start, and soon comes as near to real images "
+              "as a GAN, or nearer"),
         Entry("gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as near to "
               "real images"),
         Entry("vae-gan", False, _GAN.replace(steps=2000), "a VAE whose critic asks for sharp images"),
-        Entry("vq-vae", False, _FLOW.replace(steps=2000), "its codes keep what is sharp, and need more images than "
+        Entry("vq-vae", False, _SMOOTH.replace(steps=2000), "its codes keep what is sharp, and need more images than "
               "others"),
-        Entry("flow", False, _FLOW.replace(steps=2000), "flow matching is the modern yardstick, and the slowest"),
+        Entry("flow", False, _SMOOTH.replace(steps=2000), "flow matching is the modern yardstick, and the slowest"),
     ),
     "classify": (
         Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
