@@ -39,12 +39,12 @@ class Arm:
 
 
 ARMS = (
-    Arm("MAML", replace(_BASE, algorithm="maml"), 5, 10),
-    Arm("MAML", replace(_BASE, algorithm="maml", tasks=2), 20, 14),
-    Arm("MAML++", replace(_BASE, algorithm="maml++", inner_steps=3), 5, 10),
-    Arm("first-order MAML", replace(_BASE, algorithm="fomaml"), 5, 3),
+    Arm("MAML", replace(_BASE, algorithm="maml"), 5, 5),
+    Arm("MAML", replace(_BASE, algorithm="maml", tasks=2), 20, 7),
+    Arm("MAML++", replace(_BASE, algorithm="maml++", inner_steps=3), 5, 5),
+    Arm("first-order MAML", replace(_BASE, algorithm="fomaml"), 5, 4),
     Arm("ANIL", replace(_BASE, algorithm="anil"), 5, 4),
-    Arm("prototypical", replace(_BASE, algorithm="prototypical", tasks=1, clip=0.0), 20, 5, "prototypical"),
+    Arm("prototypical", replace(_BASE, algorithm="prototypical", tasks=1, clip=0.0), 20, 3, "prototypical"),
 )
 """Reported at 5 ways, and at 20 where trained at 20; the prototypical network trained at 20 ways is judged at both."""
 
