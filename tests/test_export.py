@@ -78,9 +78,11 @@ def test_a_decoder_places_latents_by_the_fitted_flow(tmp_path):
 
 @pytest.mark.parametrize("kind", ["gan", "vae"])
 def test_a_conditional_one_takes_labels(tmp_path, kind):
-    options = {"conditioning": "projection"} if kind == "gan" else {"sampler": "prior"}
+    options = {"conditioning": "projection", "network": "style"} if kind == "gan" else {"sampler": "prior"}
     run = run_of(kind, latents=3, classes=3, **options)
+    run.task = {"classes": ["one", "two", "three"]}  # as a conditional run keeps their names
     made, session = exported(run, tmp_path / "run")
+    assert json.loads(made.metadata["classes"]) == ["one", "two", "three"]
     latents, labels = torch.randn(4, 3), torch.tensor([2, 0, 1, 2])
     images = session.run(None, {"latents": latents.numpy(), "labels": labels.numpy()})[0]
     assert differs(images, run.learner.decode(run.params, latents, labels).detach()) < 1e-5
@@ -90,9 +92,10 @@ def test_a_conditional_one_takes_labels(tmp_path, kind):
 @pytest.mark.parametrize(("kind", "answer"), [("classifier", "logits"), ("pix2pix", "translate")])
 def test_what_takes_images_gives_the_same_answers(tmp_path, kind, answer):
     shape = SHAPE if kind == "classifier" else (3, 16, 16)
-    run = run_of(kind, shape, **({"classes": 3} if kind == "classifier" else {}))
-    _, session = exported(run, tmp_path / "run")
-    images = torch.rand(6, *shape)
+    run = run_of(kind, shape, **({"classes": 3} if kind == "classifier" else {"input_channels": 1}))
+    made, session = exported(run, tmp_path / "run")
+    assert made.inputs == {"images": ["n", *SHAPE]}  # of a translator grey ones, of which it makes colour
+    images = torch.rand(6, *SHAPE)
     right = run.learner.predict(run.params, Request(answer, images=images), torch.Generator())
     assert differs(session.run(None, {"images": images.numpy()})[0], right) < 1e-5
 

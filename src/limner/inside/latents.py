@@ -9,6 +9,7 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.learners import Learner
+from limner.learners.labels import in_turn as labels_in_turn
 from limner.learners.latents import sampler_of
 from limner.seeds import generator
 from limner.types import Params
@@ -91,8 +92,7 @@ def decoded(run: Run, latents: Tensor, labels: Tensor | None = None) -> Tensor:
 
 def in_turn(run: Run, count: int) -> Tensor | None:
     """The classes of ``count`` latents: all in turn, ``(count,)``; ``None`` for a run without classes."""
-    classes = int(run.learner.options.get("classes", 1))
-    return None if classes < 2 else torch.arange(count) % classes
+    return labels_in_turn(count, int(run.learner.options.get("classes", 1)))
 
 
 def check(run: Run, latents: Tensor) -> None:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
-from limner.learners.labels import asked_labels, learned_labels
+from limner.learners.labels import asked_labels, decoded_labels, learned_labels
 from limner.networks import Decoder, Template
 from limner.networks.convolutional import Body
 from limner.networks.critic import Critic, one_hot
 from limner.networks.mlp import PerceptronBody, PerceptronGenerator
 from limner.networks.residual import ResidualBody, ResidualGenerator
 from limner.networks.style import StyleGenerator
-from limner.objectives.adversarial import OBJECTIVES, lecam_penalty, scores_and_penalties, slope_penalty
+from limner.objectives.adversarial import OBJECTIVES, lecam_penalty, score_terms, scores_and_penalties, slope_penalty
 from limner.objectives.augmentation import DRAWN, augmented, words_of
 from limner.types import Batch, Draws, Loss, Params, Request
 
@@ -138,9 +138,9 @@ class GAN:
         """The player's side of the game.
 
         Terms of both ``adversarial``, with auxiliary conditioning ``classes`` (cross-entropy); of the critic
-        ``r1``, ``r2`` or ``slope``, ``lecam`` as it has them, ``real score`` and ``fake score`` (means of D) and
-        ``real sign`` (mean sign of D on real images, from the middle of these two). Where the batch has a ``penalty``,
-        γ is that many times as large.
+        ``r1``, ``r2`` or ``slope``, ``lecam`` as it has them, and those of
+        :func:`limner.objectives.adversarial.score_terms`. Where the batch has a ``penalty``, γ is that many times as
+        large.
         """
         labels = learned_labels(batch, self.options["classes"], "GAN")
         fake = self.decode(params, draws[f"{player}_latents"], labels)
@@ -186,9 +186,7 @@ class GAN:
         if self.options["lecam"]:
             terms["lecam"] = lecam_penalty(real_scores, fake_scores)
             value = value + self.options["lecam"] * terms["lecam"]
-        terms = {"adversarial": adversarial, **terms, "real score": real_scores.mean()}
-        middle = (real_scores.mean() + fake_scores.mean()) / 2  # the level of most objectives' scores is arbitrary
-        terms |= {"fake score": fake_scores.mean(), "real sign": (real_scores - middle).sign().mean()}
+        terms = {"adversarial": adversarial, **terms, **score_terms(real_scores, fake_scores)}
         if self.options["conditioning"] != "auxiliary":
             return Loss(value, terms)
         return self._with_classes(value, terms, self._scored(params, real, labels)[1], labels)
@@ -239,9 +237,8 @@ class GAN:
                 f"this GAN's latents have {self.options['latents']} numbers, not {latents.shape[-1]}; give (n, latents)"
             )
         classes = self.options["classes"]
-        if classes > 1:
-            if labels is None:
-                labels = torch.arange(len(latents), device=latents.device) % classes
+        labels = decoded_labels(latents, labels, classes, "GAN")
+        if labels is not None:
             # The class weighs as much as z, whose squares sum up to the number of latents.
             chosen = one_hot(labels, classes, latents) * self.options["latents"] ** 0.5
             latents = torch.cat([latents, chosen], 1)

@@ -11,6 +11,7 @@ from limner.errors import LimnerError
 from limner.learners.translator import answered, game_of, network_of
 from limner.networks import Template
 from limner.networks.translators import PatchCritic, check_sides
+from limner.objectives.adversarial import score_terms
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -83,8 +84,7 @@ class Pix2Pix:
             return Loss(value, {"adversarial": adversarial, "absolute error": error / 2})
         real_scores = self._critic(params, torch.cat([inputs, real], 1))
         value = self._game.critic(real_scores, fake_scores) / 2
-        terms = {"real score": real_scores.mean(), "fake score": fake_scores.mean()}
-        return Loss(value, terms | {"real sign": real_scores.sign().mean()})
+        return Loss(value, score_terms(real_scores, fake_scores))
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``translate``: the images' translations, in [0, 1], without gradients."""

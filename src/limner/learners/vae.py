@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
-from limner.learners.labels import asked_labels, learned_labels
+from limner.learners.labels import asked_labels, decoded_labels, learned_labels
 from limner.learners.latents import SAMPLERS, LatentMixture, sampler_of
 from limner.networks import Decoder, Encoder, Template
 from limner.networks.critic import one_hot
@@ -210,8 +210,7 @@ class VAE:
             raise LimnerError(
                 f"this VAE decodes latents of {self.options['latents']} numbers each, not {latents.shape[-1]}"
             )
-        request = Request("sample", len(latents), labels=labels)
-        labels = asked_labels(request, self.options["classes"], "VAE", latents.device)
+        labels = decoded_labels(latents, labels, self.options["classes"], "VAE")
         scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
         return torch.sigmoid(self._net(params, latents, labels, method="decode") / scale)
 

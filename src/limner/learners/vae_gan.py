@@ -8,10 +8,16 @@ import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
+from limner.learners.labels import decoded_labels
 from limner.learners.latents import SAMPLERS, sampler_of
 from limner.networks import Decoder, Encoder, Template
 from limner.networks.convolutional import Body
-from limner.objectives.adversarial import relativistic_critic, relativistic_generator, scores_and_penalties
+from limner.objectives.adversarial import (
+    relativistic_critic,
+    relativistic_generator,
+    score_terms,
+    scores_and_penalties,
+)
 from limner.objectives.variational import kl_to_standard_normal, reparameterise
 from limner.types import Batch, Draws, Loss, Params, Request
 
@@ -113,14 +119,15 @@ class VAEGAN:
         }
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
-        """The player's side. Terms of ``critic``: ``adversarial``, ``r1``, ``r2``, ``real score``, ``fake score`` and
-        ``real sign``; of ``net``: ``reconstruction``, ``kl`` and ``adversarial``."""
+        """The player's side. Terms of ``critic``: ``adversarial``, ``r1``, ``r2`` and those of
+        :func:`limner.objectives.adversarial.score_terms`; of ``net``: ``reconstruction``, ``kl`` and ``adversarial``.
+        Where the batch has a ``penalty``, γ is that many times as large."""
         real = batch["images"]
         mean, log_variance = self.encode(params, real)
         latents = torch.cat([reparameterise(mean, log_variance, draws[f"{player}_noise"]), draws[f"{player}_latents"]])
         made = self.decode(params, latents)
         if player == "critic":
-            return self._critic_loss(params, real, made)
+            return self._critic_loss(params, real, made, batch.get("penalty", 1.0))
         real_scores = self._critic(params, real)
         adversarial = relativistic_generator(torch.cat([real_scores, real_scores]), self._critic(params, made))
         reconstruction, kl = self._apart(params, real, made[: len(real)]), kl_to_standard_normal(mean, log_variance)
@@ -159,11 +166,10 @@ class VAEGAN:
             raise LimnerError(
                 f"this VAE-GAN decodes latents of {self.options['latents']} numbers each, not {latents.shape[-1]}"
             )
-        if labels is not None:
-            raise LimnerError("a VAE-GAN has no classes, so it cannot be asked for one; leave labels out")
+        decoded_labels(latents, labels, 1, "VAE-GAN")
         return self._net(params, latents, method="decode")  # type: ignore[no-any-return]
 
-    def _critic_loss(self, params: Params, real: Tensor, made: Tensor) -> Loss:
+    def _critic_loss(self, params: Params, real: Tensor, made: Tensor, factor: Tensor | float) -> Loss:
         def critic(images: Tensor) -> Tensor:
             return self._critic(params, images)  # type: ignore[no-any-return]
 
@@ -171,9 +177,8 @@ class VAEGAN:
         real_scores, fake_scores = scores[: len(real)], scores[len(real) :]
         r1, r2 = penalties[: len(real)].mean(), penalties[len(real) :].mean()
         adversarial = relativistic_critic(torch.cat([real_scores, real_scores]), fake_scores)
-        terms = {"adversarial": adversarial, "r1": r1, "r2": r2, "real score": real_scores.mean()}
-        terms |= {"fake score": fake_scores.mean(), "real sign": real_scores.sign().mean()}
-        return Loss(adversarial + 0.5 * self.options["gamma"] * (r1 + r2), terms)
+        terms = {"adversarial": adversarial, "r1": r1, "r2": r2, **score_terms(real_scores, fake_scores)}
+        return Loss(adversarial + 0.5 * self.options["gamma"] * factor * (r1 + r2), terms)
 
     def _apart(self, params: Params, real: Tensor, again: Tensor) -> Tensor:
         if self.options["reconstruction"] == "pixels":

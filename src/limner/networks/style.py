@@ -65,7 +65,7 @@ class StyleGenerator(nn.Module):
     def forward(self, latents: Tensor) -> Tensor:
         """``(n, inputs)`` to ``(n, c, s, s)``."""
         style = self.mapping(latents * (latents.square().mean(1, keepdim=True) + 1e-8).rsqrt())
-        maps = self.constant.expand(len(latents), *self.constant.shape)
+        maps = self.constant.expand(latents.shape[0], *self.constant.shape)
         image: Tensor | None = None
         for first, second, to_image in zip(self.first, self.second, self.image, strict=True):
             if image is not None:

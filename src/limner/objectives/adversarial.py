@@ -148,6 +148,20 @@ def slope_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor
     return ((squares + 1e-12).sqrt() - 1).square().mean()
 
 
+def score_terms(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    """What a critic's scores tell whoever watches a game.
+
+    ``real score`` and ``fake score`` are their means; ``real sign`` is the mean sign of real images' scores from the
+    middle of these two, for the level of most objectives' scores is arbitrary.
+
+    >>> score_terms(torch.tensor([3.0, 5.0]), torch.tensor([-1.0]))["real sign"].item()
+    1.0
+    """
+    real_mean, fake_mean = real.mean(), fake.mean()
+    sign = (real - (real_mean + fake_mean) / 2).sign().mean()
+    return {"real score": real_mean, "fake score": fake_mean, "real sign": sign}
+
+
 def lecam_penalty(real: Tensor, fake: Tensor) -> Tensor:
     """E (D(x) − α_F)² + E (D(G(z)) − α_R)² with α the mean score of the other kind in this very batch.
 

@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limner.errors import LimnerError
 from limner.seeds import generator
+from limner.verbs.classes import names_of
 from limner.verbs.load import load
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ CHECKED = (1, 2, 5)
 """The batch sizes that an exported file is checked on; none of them is the one that it was traced with."""
 
 TRACED = 3
-ANSWERS = {"logits": "logits", "translate": "images"}
+ANSWERS = {"logits": "logits", "translate": "translated"}
 """What can be asked of images and exported, with the name of the output."""
 
 
@@ -52,16 +53,12 @@ class Graph:
     inputs    for each name a function that draws ``n`` rows of it
     output    its name
     meaning   of the inputs and the output, in a sentence or two
-    traced    whether torch.jit.trace follows it rather than torch.export. A decoder may ask ``len(latents)`` or check
-              its labels, which torch.export takes for a fixed size and refuses; ``predict`` goes through its images
-              in parts, which a trace takes for a fixed number of them
     """
 
     function: Callable[..., Tensor]
     inputs: dict[str, Callable[[int], Tensor]]
     output: str
     meaning: str
-    traced: bool = False
 
 
 def export(
@@ -119,7 +116,7 @@ def graph_of(run: Run) -> Graph:
     return Graph(
         function,
         {"images": lambda count: _uniform(count, *shape)},
-        "translated" if answer == "translate" else ANSWERS[answer],
+        ANSWERS[answer],
         f"images are float32 (n, {', '.join(map(str, shape))}) with intensities from 0 to 1; "
         + (
             "translated is the same of each"
@@ -160,7 +157,7 @@ def _from_latents(run: Run) -> Graph:
 
     shape = ", ".join(map(str, learner.image_shape))
     meaning += f"; images are float32 (n, {shape}) with intensities from 0 to 1"
-    return Graph(function, inputs, "images", meaning, traced=True)
+    return Graph(function, inputs, "images", meaning)
 
 
 def _placed(mixture: Any, noise: Tensor, choice: Tensor | None) -> Tensor:
@@ -177,7 +174,7 @@ def _placed(mixture: Any, noise: Tensor, choice: Tensor | None) -> Tensor:
 def _shape_of_inputs(run: Run) -> tuple[int, ...]:
     """The shape of an image that the run takes: its own, but with as many channels as its inputs had."""
     channels, *sides = run.learner.image_shape
-    return (int(run.learner.options.get("inputs", channels)), *sides)
+    return (int(run.learner.options.get("input_channels", channels)), *sides)
 
 
 def _uniform(count: int, *shape: int) -> Tensor:
@@ -265,20 +262,17 @@ def _traced(run: Run, graph: Graph) -> tuple[bytes, dict[str, str]]:
 
 def _proto(module: Any, graph: Graph, inputs: tuple[Tensor, ...]) -> Any:
     """The module as an ONNX model whose first dimensions are free."""
-    import io
-
-    import onnx
     import torch
 
-    names: dict[str, Any] = {"input_names": list(graph.inputs), "output_names": [graph.output]}
-    if graph.traced:
-        buffer, free = io.BytesIO(), {name: {0: "n"} for name in (*graph.inputs, graph.output)}
-        # It takes a buffer too, whatever its annotation says.
-        torch.onnx.export(module, inputs, cast(Any, buffer), dynamo=False, opset_version=18, dynamic_axes=free, **names)
-        return onnx.load_from_string(buffer.getvalue())
     rows = torch.export.Dim("n", min=1, max=64)
     program = torch.onnx.export(
-        module, inputs, dynamo=True, verbose=False, dynamic_shapes=(tuple({0: rows} for _ in inputs),), **names
+        module,
+        inputs,
+        input_names=list(graph.inputs),
+        output_names=[graph.output],
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=(tuple({0: rows} for _ in inputs),),
     )
     if program is None:
         raise RuntimeError("torch.onnx.export gave nothing back")
@@ -305,8 +299,8 @@ def _metadata(run: Run, graph: Graph) -> dict[str, str]:
         "value_range": "[0, 1]",
         "meaning": graph.meaning,
     }
-    classes = (run.task.get("support") or {}).get("classes")
-    return told | ({"classes": json.dumps(classes, ensure_ascii=False)} if classes else {})
+    names = list(names_of(run) or (run.task.get("support") or {}).get("classes", ()))
+    return told | ({"classes": json.dumps(names, ensure_ascii=False)} if names else {})
 
 
 @contextmanager
