@@ -179,8 +179,23 @@ def test_a_guard_cannot_strengthen_what_is_not_there():
     plain = create("gan", SHAPE, latents=2, width=4, gamma=0.0)
     with pytest.raises(LimnerError, match="strengthen-r1: the gan has no gradient penalty"):
         fit(plain, task(), Strategy(guard=("strengthen-r1",)))
+    clipped = create("gan", SHAPE, latents=2, width=4, objective="wasserstein-clipping")
+    with pytest.raises(LimnerError, match="strengthen-r1: the gan has no gradient penalty"):
+        fit(clipped, task(), Strategy(guard=("strengthen-r1",)))
     with pytest.raises(LimnerError, match="raise-augmentation: the gan has no augmentation"):
         fit(plain, task(), Strategy(guard=("raise-augmentation",)))
+
+
+@pytest.mark.parametrize("kind", ["gan", "vae-gan"])
+def test_a_strengthened_penalty_weighs_as_much_more(kind):
+    learner = create(kind, SHAPE, latents=2, width=4, gamma=0.5)
+    params, batch = learner.init(0), {"images": task().support.floats()[:4]}
+    draws = learner.draw(batch, generator(0))
+    plain = learner.loss("critic", params, batch, draws)
+    strong = learner.loss("critic", params, batch | {"penalty": torch.tensor(3.0)}, draws)
+    added = 2 * 0.5 * 0.5 * (plain.terms["r1"] + plain.terms["r2"])
+    assert added > 0
+    assert torch.allclose(strong.value - plain.value, added, rtol=1e-4)
 
 
 def test_what_a_player_moved_is_held_to_its_set_and_nothing_else_is():

@@ -46,10 +46,11 @@ load them with size=16,colour=grey or make the learner for (1, 32, 32)
     for name in strategy.augmentation:
         if name not in CATALOGUE:
             raise LimnerError(f"there is no augmentation {name!r}; there are: {', '.join(CATALOGUE)}")
-    if "strengthen-r1" in strategy.guard and not learner.options.get("gamma"):
+    unpenalised = learner.options.get("objective") == "wasserstein-clipping" or not learner.options.get("gamma")
+    if "strengthen-r1" in strategy.guard and unpenalised:
         raise LimnerError(
-            f"the guard cannot strengthen-r1: the {learner.kind} has no gradient penalty; give it a gamma above 0, or "
-            "leave that word out of the strategy's guard"
+            f"the guard cannot strengthen-r1: the {learner.kind} has no gradient penalty; give it one and a gamma "
+            "above 0, or leave that word out of the strategy's guard"
         )
     if "raise-augmentation" in strategy.guard and learner.options.get("augment", "none") == "none":
         raise LimnerError(
