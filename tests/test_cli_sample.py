@@ -8,13 +8,16 @@ import pytest
 import torch
 from PIL import Image
 
-from limner import load
+from limner import Run, Strategy, load
 from limner.cli.main import main
 from limner.errors import LimnerError
+from limner.learners import create
+from limner.metrics.likelihood import negative_log_likelihood
 from limner.seeds import generator
 from limner.tasks import ImageSet, Task
 from limner.types import Request
 from limner.verbs.classes import with_classes
+from limner.verbs.evaluate import _likelihood
 from limner.verbs.sample import TOGETHER
 
 DIGITS = "digits,size=16,classes=3+5+8"
@@ -109,3 +112,24 @@ def test_a_class_without_images_to_learn_from_is_told():
     with pytest.raises(LimnerError, match="pack does not have the classes"):
         with_classes({"classes": 2}, plain, "pack")
     assert with_classes({"width": 8}, Task("generate", "gaps", gaps, None), "pack") == {"width": 8}
+
+
+def test_a_start_with_classes_takes_images_of_as_many(place, capsys):
+    words = [*TINY, "--start", "made", "--out", "other"]
+    assert main(["train", "gan", "digits,size=16,classes=3+5", *words]) == 2
+    assert "makes images of 3 classes, but digits,size=16,classes=3+5 has 2" in capsys.readouterr().err
+    assert main(["train", "gan", DIGITS, *words, "--option", "width=8"]) == 2
+    assert "fixes the learner's options" in capsys.readouterr().err
+    assert not (place / "other").exists()
+
+
+def test_a_likelihood_is_that_of_the_class_by_name():
+    vae = create("vae", (1, 16, 16), latents=2, width=4, classes=3, sampler="prior")
+    run = Run(vae, "letters", "", Strategy(), 0, vae.init(seed=0), task={"classes": ["a", "b", "c"]})
+    images = torch.randint(256, (4, 1, 16, 16), dtype=torch.uint8)
+    some = ImageSet(images, "some", torch.tensor([0, 1, 1, 0]), ("c", "a"))
+    batch = {"images": some.floats(), "labels": torch.tensor([2, 0, 0, 2])}
+    right = negative_log_likelihood(vae, run.params, batch, likelihood="bernoulli")
+    assert _likelihood(run, some, 0) == right.told()
+    assert _likelihood(run, ImageSet(images, "others", some.labels, ("c", "z")), 0) is None
+    assert _likelihood(run, ImageSet(images, "unlabelled"), 0) is None

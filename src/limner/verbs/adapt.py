@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
-from limner.verbs.classes import with_classes
-from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, prepare
+from limner.verbs.classes import check_start, with_classes
+from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, learner_of, prepare
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -45,7 +45,7 @@ def adapt(
     with ``run.state == "stopped"``, and :func:`limner.resume` goes on with it.
     Raises :class:`LimnerError` where something given cannot be used; then nothing was written.
     """
-    from limner.learners import create, describe, rebuild
+    from limner.learners import create, describe
     from limner.memory import Adviser, Memory
 
     given_fields, limits = asked_strategy(fields, budget)
@@ -82,12 +82,9 @@ def adapt(
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **advice.options | (options or {}))
         else:
-            network = rebuild(begun.learner_description)
-            if options and any(network.options.get(name) != value for name, value in options.items()):
-                raise LimnerError(
-                    f"the start {strategy.start} fixes the learner's options ({network.options}); "
-                    "leave --option out, or add --start scratch"
-                )
+            network = learner_of(begun, strategy.start, options)
+            if goal == "generate":
+                check_start(network.options, prepared.task, spec, strategy.start)
         order = Order(
             verb="adapt",
             goal=goal,

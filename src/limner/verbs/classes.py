@@ -43,6 +43,17 @@ def with_classes(options: dict[str, Any] | None, task: Task, spec: str) -> dict[
     return options
 
 
+def check_start(options: dict[str, Any], task: Task, spec: str, start: str) -> None:
+    """Raises :class:`LimnerError` where the ``options`` of a start are those of a conditional learner, and the images
+    do not have as many classes."""
+    wanted, given = options.get("classes", 1), len(task.support.class_names)
+    if wanted > 1 and wanted != given:
+        raise LimnerError(
+            f"the start {start} makes images of {wanted} classes, but {spec} has {given or 'none'}; choose as many "
+            "with classes=, or begin from scratch"
+        )
+
+
 def is_conditional(run: Run) -> bool:
     """Whether the run's learner makes images of classes that it can be asked for."""
     return "sample" in run.learner.answers and run.learner.options.get("classes", 1) > 1

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from limner.errors import LimnerError
 from limner.seeds import derive
 from limner.types import Scores
+from limner.verbs.classes import is_conditional, names_of
 from limner.verbs.classify import as_learned, scored
 from limner.verbs.line import some_of, task_of
 
@@ -75,17 +76,20 @@ def evaluate(
 
 
 def _likelihood(run: Run, images: ImageSet, seed: int) -> str | None:
-    """How likely the images are to the run's model, in a sentence; ``None`` where it has no likelihood, or where it is
-    given classes that these images do not have."""
+    """How likely the images are to the run's model, in a sentence; ``None`` where it has no likelihood, or where it
+    learned classes, by name, that these images are not of."""
     from limner.learners import batch_of
     from limner.metrics.likelihood import Weighted, negative_log_likelihood
 
     learner = run.learner
     if not isinstance(learner, Weighted):
         return None
-    batch, classes = batch_of(images), learner.options.get("classes", 1)
-    if classes > 1 and ("labels" not in batch or int(batch["labels"].max()) >= classes):
-        return None
+    if is_conditional(run):
+        try:
+            images = as_learned(images, names_of(run), run.task_name)
+        except LimnerError:
+            return None  # no mistake: images of other classes can be scored, but their likelihood is not defined
+    batch = batch_of(images)
     found = negative_log_likelihood(learner, run.params, batch, seed=seed, likelihood=learner.options["likelihood"])
     return found.told()
 

@@ -127,12 +127,10 @@ def _images(run: Run, model: str, data: str | None, seed: int) -> tuple[ImageSet
     if data is not None:
         held = load_images(data, size=shape[1], colour="grey" if shape[0] == 1 else "rgb")
         if int(run.learner.options.get("classes", 1)) > 1:
+            from limner.verbs.classes import names_of
             from limner.verbs.classify import as_learned
 
-            names = (run.task.get("support") or {}).get("classes")
-            if not names:
-                raise LimnerError(f"{model} does not tell its classes, so images of {data} cannot be given theirs")
-            held = as_learned(held, tuple(names), model)
+            held = as_learned(held, names_of(run), model)
     elif held is None:
         notes.append("no real images were sought among its latents: none were held back; give DATA")
     if held is None:

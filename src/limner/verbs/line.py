@@ -187,6 +187,19 @@ def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Ten
     return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None) -> Learner:
+    """The learner of a start. Raises :class:`LimnerError` where ``options`` ask for another than it is."""
+    from limner.learners import rebuild
+
+    network = rebuild(begun.learner_description)
+    if any(network.options.get(name) != value for name, value in (options or {}).items()):
+        raise LimnerError(
+            f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
+            "--start scratch"
+        )
+    return network
+
+
 def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict[str, float]] | None:
     """What scores parameters on the query set as a run goes; ``None`` where nothing is held back."""
     from limner.learners import batch_of

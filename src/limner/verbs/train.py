@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
-from limner.verbs.classes import with_classes
-from limner.verbs.line import Order, asked_strategy, carry_out, find_start, prepare, with_budget
+from limner.verbs.classes import check_start, with_classes
+from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare, with_budget
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -36,7 +36,7 @@ def train(
     portfolio's for that learner. ``start`` is ``scratch`` or
     a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
     """
-    from limner.learners import create, describe, rebuild
+    from limner.learners import create, describe
     from limner.memory import Memory
     from limner.memory.portfolio import PORTFOLIO, entries, goals_of
 
@@ -67,11 +67,11 @@ def train(
                 options = with_classes(options, prepared.task, spec)
             network = create(learner, shape, **(options or {}))
         else:
-            network = rebuild(begun.learner_description)
-            if network.kind != learner:
-                raise LimnerError(
-                    f"the start {start} is a {network.kind}, not a {learner}; train that, or choose another"
-                )
+            if (kind := begun.learner_description["kind"]) != learner:
+                raise LimnerError(f"the start {start} is a {kind}, not a {learner}; train that, or choose another")
+            network = learner_of(begun, start, options)
+            if goal == "generate":
+                check_start(network.options, prepared.task, spec, start)
         order = Order(
             verb="train",
             goal=goal,
