@@ -9,7 +9,7 @@ from limner.config import Strategy
 from limner.engine import fit
 from limner.errors import LimnerError
 from limner.learners import create
-from limner.networks.unet import UNet, time_features
+from limner.networks.unet import TimedUNet, time_features
 from limner.objectives.flow import between, flow_matching, integrate
 from limner.seeds import generator
 from limner.tasks import ImageSet, Task
@@ -69,7 +69,7 @@ def test_times_spread_evenly_over_a_batch_and_are_uniform():
 @pytest.mark.parametrize("side", [16, 20, 28, 44, 64, 128])
 def test_the_u_net_keeps_every_shape(side):
     for channels in (1, 3):
-        network = UNet((channels, side, side), width=2)
+        network = TimedUNet((channels, side, side), width=2)
         assert network(torch.zeros(2, channels, side, side), torch.rand(2), None).shape == (2, channels, side, side)
 
 

@@ -238,5 +238,5 @@ def test_labels_that_are_missing_wrong_or_too_many_are_told():
         plain.predict(plain.init(0), Request("sample", count=1, labels=torch.tensor([0])), generator(0))
     with pytest.raises(LimnerError, match="give labels"):
         conditional.predict(params, Request("reconstruct", images=batch["images"]), generator(0))
-    with pytest.raises(LimnerError, match="16 numbers each, not 5"):
+    with pytest.raises(LimnerError, match="16 numbers, not 5"):
         plain.decode(plain.init(0), torch.zeros(1, 5))

@@ -101,8 +101,9 @@ def _to_nearest(distances: Tensor) -> float:
 def adjusted(strength: float, sign: float, images: int) -> float:
     """The strength of augmentation after a step on ``images`` in which the critic's mean sign on them was ``sign``.
 
-    Adaptive discriminator augmentation (Karras et al. 2020, section 3 and eq. 1): with r = E sign D(x) the strength
-    rises by images / N where r is above 0.6, and falls by it where r is below; N = 30,000.
+    Adaptive discriminator augmentation (Karras et al. 2020, section 3 and eq. 1): with r = E sign D(x), here from the
+    middle of the scores (:func:`limner.objectives.adversarial.score_terms`), the strength rises by images / N where r
+    is above 0.6, and falls by it where r is below; N = 30,000.
 
     >>> adjusted(0.5, 0.9, 300), adjusted(0.0, 0.2, 300)
     (0.51, 0.0)

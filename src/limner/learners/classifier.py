@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_words
 from limner.networks import Conv4, Encoder, Template
 from limner.types import Batch, Draws, Loss, Params, Request
 
@@ -68,10 +69,9 @@ class Classifier:
         network: str = "plain",
         normalisation: str = "batch",
     ) -> None:
-        if network not in ("plain", "conv4"):
-            raise LimnerError(f"a classifier has no network {network!r}; it has: plain, conv4")
-        if normalisation not in ("batch", "group"):
-            raise LimnerError(f"a classifier has no normalisation {normalisation!r}; it has: batch, group")
+        check_words(
+            "classifier", network=(network, ("plain", "conv4")), normalisation=(normalisation, ("batch", "group"))
+        )
         if classes < 2:
             raise LimnerError(f"a classifier needs at least 2 classes, not {classes}; give labelled images")
         self.image_shape = image_shape

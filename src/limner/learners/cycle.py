@@ -39,7 +39,8 @@ class Cycle:
     width           channels at the first layer of all networks (64 in the paper)
     network         ``residual`` (the paper's) or ``unet``
     objective       ``least-squares`` (the paper's), ``non-saturating`` or ``hinge``
-    fidelity        λ, the weight of the way there and back (10 in the paper)
+    fidelity        λ, the weight of the way there and back (10 in the paper, whose least squares lack LSGAN's ½: here
+                    it weighs twice as much beside them)
     identity        ι, the weight of the identity loss relative to λ: 0.5 where the paper keeps a photograph's
                     colours. It holds back what must change every pixel, such as black to white
     pool            how many earlier fakes of each side are kept
@@ -111,13 +112,13 @@ class Cycle:
         fake = self._fakes(params, real)
         if player == "critic":
             return self._critic_loss(params, real, fake, batch, draws)
-        adversarial = sum_of(self._game.generator(self._critics[to](params, fake[to])) for to in SIDES)
+        adversarial = _sum(self._game.generator(self._critics[to](params, fake[to])) for to in SIDES)
         back = self._fakes(params, fake)
-        cycle = sum_of((back[to] - real[to]).abs().mean() for to in SIDES)
+        cycle = _sum((back[to] - real[to]).abs().mean() for to in SIDES)
         value = adversarial + self.options["fidelity"] * cycle
         terms = {"adversarial": adversarial, "cycle": cycle / 4}
         if self.options["identity"] and real["inputs"].shape[1] == real["targets"].shape[1]:
-            identity = sum_of((self._generators[to](params, real[to]) - real[to]).abs().mean() for to in SIDES)
+            identity = _sum((self._generators[to](params, real[to]) - real[to]).abs().mean() for to in SIDES)
             value = value + self.options["fidelity"] * self.options["identity"] * identity
             terms["identity"] = identity / 4
         return Loss(value, terms)
@@ -163,7 +164,7 @@ class Cycle:
             real_scores, fake_scores = (self._critics[side](params, images) for images in (real[side], seen))
             value.append(self._game.critic(real_scores, fake_scores) / 2)
             terms |= {f"real score of {side}": real_scores.mean(), f"fake score of {side}": fake_scores.mean()}
-        return Loss(sum_of(value), terms)
+        return Loss(_sum(value), terms)
 
 
 def _reals(batch: Batch) -> Batch:
@@ -172,6 +173,5 @@ def _reals(batch: Batch) -> Batch:
     return {"targets": 2 * batch["images"] - 1, "inputs": 2 * batch["inputs"] - 1}
 
 
-def sum_of(values: Iterable[Tensor]) -> Tensor:
-    """The sum of scalars."""
+def _sum(values: Iterable[Tensor]) -> Tensor:
     return torch.stack(list(values)).sum()

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_words
 from limner.learners.labels import asked_labels, learned_labels
 from limner.networks import Template
-from limner.networks.unet import UNet
+from limner.networks.unet import TimedUNet
 from limner.objectives.flow import INTEGRATORS, flow_matching, integrate
 from limner.types import Batch, Draws, Loss, Params, Request
 
@@ -43,13 +44,12 @@ class Flow:
         integration_steps: int = 12,
         classes: int = 1,
     ) -> None:
-        if integrator not in INTEGRATORS:
-            raise LimnerError(f"a flow has no integrator {integrator!r}; it has: {', '.join(INTEGRATORS)}")
+        check_words("flow", integrator=(integrator, INTEGRATORS))
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "width": width, "integrator": integrator, "integration_steps": integration_steps, "classes": classes
         }  # fmt: skip
-        self._net = Template("net", lambda: UNet(image_shape, width, classes))
+        self._net = Template("net", lambda: TimedUNet(image_shape, width, classes))
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*``."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_latents, check_words
 from limner.learners.labels import asked_labels, decoded_labels, learned_labels
 from limner.networks import Decoder, Template
 from limner.networks.convolutional import Body
@@ -86,13 +87,12 @@ class GAN:
         augment: str = "none",
         lecam: float = 0.0,
     ) -> None:
-        for name, chosen, choices in (
-            ("objective", objective, tuple(OBJECTIVES)),
-            ("network", network, tuple(NETWORKS)),
-            ("conditioning", conditioning, CONDITIONINGS),
-        ):
-            if chosen not in choices:
-                raise LimnerError(f"a GAN has no {name} {chosen!r}; it has: {', '.join(choices)}")
+        check_words(
+            "GAN",
+            objective=(objective, OBJECTIVES),
+            network=(network, NETWORKS),
+            conditioning=(conditioning, CONDITIONINGS),
+        )
         if conditioning == "none" and classes > 1:
             raise LimnerError(
                 f"a GAN of {classes} classes must be told how to use them; give conditioning=concatenation, "
@@ -232,10 +232,7 @@ class GAN:
 
         ``labels (n,)`` are their classes where the GAN has some (``None``: all classes in turn).
         """
-        if latents.shape[-1] != self.options["latents"]:
-            raise LimnerError(
-                f"this GAN's latents have {self.options['latents']} numbers, not {latents.shape[-1]}; give (n, latents)"
-            )
+        check_latents("GAN", latents, self.options["latents"])
         classes = self.options["classes"]
         labels = decoded_labels(latents, labels, classes, "GAN")
         if labels is not None:

@@ -64,7 +64,7 @@ def asked_labels(request: Request, classes: int, learner: str, device: torch.dev
     known = bool(((request.labels >= 0) & (request.labels < classes)).all())
     if len(request.labels) != request.count or not known:
         raise LimnerError(
-            f"{request.count} samples need as many labels, each from 0 to {classes - 1}, the {learner}'s classes"
+            f"{request.count} images need as many labels, each from 0 to {classes - 1}, the {learner}'s classes"
         )
     return request.labels
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from limner.errors import LimnerError
 from limner.objectives.variational import log_normal
 from limner.seeds import derive
 from limner.types import FITTED, Params
@@ -219,6 +220,12 @@ SAMPLERS: dict[str, Callable[[Tensor, Tensor, torch.Generator], Params]] = {
     "flow": lambda means, variances, generator: LatentFlow.fit(means, variances, generator).to_params(),
 }
 """What each sampler fits to posteriors given as means and variances ``(n, d)``: the keys ``fitted.*``."""
+
+
+def check_sampler(sampler: str, latents: int) -> None:
+    """Raises :class:`LimnerError` where so few latents cannot have that sampler."""
+    if sampler == "flow" and latents < 2:
+        raise LimnerError("a flow couples latents with each other, and here is but one; give latents=2 or more")
 
 
 def sampler_of(params: Params) -> LatentSampler:

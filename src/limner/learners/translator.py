@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_words
 from limner.networks import Template
 from limner.networks.translators import TRANSLATORS
 from limner.objectives.adversarial import OBJECTIVES, Objective
@@ -21,15 +22,13 @@ _TOGETHER = 64
 
 def game_of(kind: str, objective: str) -> Objective:
     """The objective of that word. Raises :class:`LimnerError`, naming the words, for another."""
-    if objective not in GAMES:
-        raise LimnerError(f"a {kind} has no objective {objective!r}; it has: {', '.join(GAMES)}")
+    check_words(kind, objective=(objective, GAMES))
     return OBJECTIVES[objective]
 
 
 def network_of(kind: str, prefix: str, network: str, inputs: int, outputs: int, side: int, width: int) -> Template:
     """The network of that word as a template. Raises :class:`LimnerError`, naming the words, for another."""
-    if network not in TRANSLATORS:
-        raise LimnerError(f"a {kind} has no network {network!r}; it has: {', '.join(TRANSLATORS)}")
+    check_words(kind, network=(network, TRANSLATORS))
     if inputs not in (1, 3):
         raise LimnerError(f"a {kind} takes inputs of 1 channel (grey) or 3 (colour), not {inputs}")
     return Template(prefix, lambda: TRANSLATORS[network](inputs, outputs, side, width))

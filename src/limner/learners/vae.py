@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_latents, check_words
 from limner.learners.labels import asked_labels, decoded_labels, learned_labels
-from limner.learners.latents import SAMPLERS, LatentMixture, sampler_of
+from limner.learners.latents import SAMPLERS, LatentMixture, check_sampler, sampler_of
 from limner.networks import Decoder, Encoder, Template
 from limner.networks.critic import one_hot
 from limner.objectives.variational import (
@@ -110,15 +112,13 @@ class VAE:
         self._losses: dict[str, Callable[[Params, Batch, Draws], Loss]] = {
             "elbo": self._evidence, "importance": self._importance, "wasserstein": self._wasserstein
         }  # fmt: skip
-        words = (
-            ("likelihood", likelihood, LIKELIHOODS),
-            ("sampler", sampler, SAMPLERS),
-            ("prior", prior, ("normal", "class")),
-            ("objective", objective, self._losses),
+        check_words(
+            "VAE",
+            likelihood=(likelihood, LIKELIHOODS),
+            sampler=(sampler, SAMPLERS),
+            prior=(prior, ("normal", "class")),
+            objective=(objective, self._losses),
         )
-        for name, word, known in words:
-            if word not in known:
-                raise LimnerError(f"a VAE has no {name} {word!r}; it has: {', '.join(known)}")
         if not temperature > 0:
             raise LimnerError(f"a VAE's temperature cannot be {temperature}; give a number above 0")
         if prior == "class" and (objective != "elbo" or sampler == "flow" or classes > 1):
@@ -128,8 +128,7 @@ class VAE:
             )
         if beta != 1.0 and objective != "elbo":
             raise LimnerError(f"a VAE with objective={objective} has no β; leave beta at 1, or use objective=elbo")
-        if sampler == "flow" and latents < 2:
-            raise LimnerError("a flow couples latents with each other, and here is but one; give latents=2 or more")
+        check_sampler(sampler, latents)
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "latents": latents, "width": width, "beta": beta, "likelihood": likelihood, "prior": prior,
@@ -168,6 +167,9 @@ class VAE:
                 return self._decode(params, sampler_of(params).place(latents, generator), labels)
             if request.images is None or request.what not in self.answers:
                 raise LimnerError(f"a VAE cannot answer {request.what!r} here; ask it for samples, or give images")
+            if request.labels is not None:
+                shown = replace(request, count=len(request.images))
+                asked_labels(shown, self.options["classes"], "VAE", generator.device)
             mean, _ = self.encode(params, request.images, request.labels)
             return mean if request.what == "features" else self._decode(params, mean, request.labels)
 
@@ -206,10 +208,7 @@ class VAE:
 
         ``labels (n,)`` are their classes where the VAE has some (``None``: all classes in turn).
         """
-        if latents.shape[-1] != self.options["latents"]:
-            raise LimnerError(
-                f"this VAE decodes latents of {self.options['latents']} numbers each, not {latents.shape[-1]}"
-            )
+        check_latents("VAE", latents, self.options["latents"])
         labels = decoded_labels(latents, labels, self.options["classes"], "VAE")
         scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
         return torch.sigmoid(self._net(params, latents, labels, method="decode") / scale)

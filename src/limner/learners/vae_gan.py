@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_latents, check_words
 from limner.learners.labels import decoded_labels
-from limner.learners.latents import SAMPLERS, sampler_of
+from limner.learners.latents import SAMPLERS, check_sampler, sampler_of
 from limner.networks import Decoder, Encoder, Template
 from limner.networks.convolutional import Body
 from limner.objectives.adversarial import (
@@ -88,14 +89,8 @@ class VAEGAN:
         gamma: float = 1.0,
         sampler: str = "mixture",
     ) -> None:
-        for name, word, known in (
-            ("reconstruction", reconstruction, ("features", "pixels")),
-            ("sampler", sampler, tuple(SAMPLERS)),
-        ):
-            if word not in known:
-                raise LimnerError(f"a VAE-GAN has no {name} {word!r}; it has: {', '.join(known)}")
-        if sampler == "flow" and latents < 2:
-            raise LimnerError("a flow couples latents with each other, and here is but one; give latents=2 or more")
+        check_words("VAE-GAN", reconstruction=(reconstruction, ("features", "pixels")), sampler=(sampler, SAMPLERS))
+        check_sampler(sampler, latents)
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "latents": latents, "width": width, "reconstruction": reconstruction, "beta": beta,
@@ -162,10 +157,7 @@ class VAEGAN:
 
     def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(n, c, h, w)`` in [0, 1] of ``latents (n, latents)``; can be differentiated. It has no classes."""
-        if latents.shape[-1] != self.options["latents"]:
-            raise LimnerError(
-                f"this VAE-GAN decodes latents of {self.options['latents']} numbers each, not {latents.shape[-1]}"
-            )
+        check_latents("VAE-GAN", latents, self.options["latents"])
         decoded_labels(latents, labels, 1, "VAE-GAN")
         return self._net(params, latents, method="decode")  # type: ignore[no-any-return]
 

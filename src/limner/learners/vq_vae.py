@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
+from limner.learners.checks import check_words
 from limner.learners.labels import asked_labels, learned_labels
 from limner.networks import Template
 from limner.networks.causal import Causal
@@ -86,8 +87,7 @@ class VQVAE:
         classes: int = 1,
     ) -> None:
         likelihood = likelihood or ("bernoulli" if image_shape[0] == 1 else "gaussian")
-        if likelihood not in LIKELIHOODS:
-            raise LimnerError(f"a VQ-VAE has no likelihood {likelihood!r}; it has: {', '.join(LIKELIHOODS)}")
+        check_words("VQ-VAE", likelihood=(likelihood, LIKELIHOODS))
         if not temperature > 0:
             raise LimnerError(f"a VQ-VAE's temperature cannot be {temperature}; give a number above 0")
         if codes < 2 or code_size < 2:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
+from limner.networks.convolutional import groups
 
 SMALLEST, LARGEST = 16, 256
 
@@ -141,7 +142,7 @@ class _Block(nn.Module):
 
 
 def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(next(count for count in (8, 4, 2, 1) if channels % count == 0), channels)
+    return nn.GroupNorm(groups(channels), channels)
 
 
 TRANSLATORS: dict[str, Callable[[int, int, int, int], nn.Module]] = {"unet": UNet, "residual": Residual}

@@ -50,7 +50,7 @@ class TimedBlock(nn.Module):
         return self.skip(maps) + inner  # type: ignore[no-any-return]
 
 
-class UNet(nn.Module):
+class TimedUNet(nn.Module):
     """Images ``(n, c, s, s)``, times ``(n,)`` and labels ``(n,)`` to maps of the images' shape, unbounded.
 
     Ronneberger, Fischer & Brox 2015, as small as serves: 2×2 (from 64 pixels on 4×4) pixels are folded into one place
@@ -58,7 +58,7 @@ class UNet(nn.Module):
     with twice as many, a block each on the way down, two at the bottom, and a block each on the way up beside what
     was kept on the way down.
 
-    >>> UNet((3, 32, 32), width=8)(torch.zeros(2, 3, 32, 32), torch.zeros(2), None).shape
+    >>> TimedUNet((3, 32, 32), width=8)(torch.zeros(2, 3, 32, 32), torch.zeros(2), None).shape
     torch.Size([2, 3, 32, 32])
     """
 
