@@ -6,6 +6,7 @@ All of them take images in [−1, 1] of any side from 16 that is a multiple of 4
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -75,8 +76,11 @@ class UNet(nn.Module):
 class Residual(nn.Module):
     """Images ``(n, inputs, s, s)`` to ``(n, outputs, s, s)``: the network of CycleGAN (Zhu et al. 2017, section 7.2).
 
-    A 7×7 convolution, two strided ones, residual blocks at a quarter of the side (six; nine from 256 pixels), and back
-    up. InstanceNorm becomes GroupNorm, which does not take all contrast from the maps; borders are zeros.
+    A 7×7 convolution, strided ones, residual blocks, and back up. From 128 pixels as in the paper, with two strides and
+    six blocks (nine from 256 pixels); below, one stride and four blocks; below 48, two blocks at full size. So a pixel
+    depends on a part of the image, as it does in the paper: where it depends on all of it, a small image can be turned
+    into an unlike one and back, and the cycle is satisfied. InstanceNorm becomes GroupNorm, which does not take all
+    contrast from the maps; borders are zeros.
 
     >>> Residual(3, 1, 16, width=4)(torch.zeros(2, 3, 16, 16)).shape
     torch.Size([2, 1, 16, 16])
@@ -84,15 +88,15 @@ class Residual(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, side: int, width: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(inputs, width, 7, padding=3), _norm(width), nn.SiLU(),
-            nn.Conv2d(width, 2 * width, 3, stride=2, padding=1), _norm(2 * width), nn.SiLU(),
-            nn.Conv2d(2 * width, 4 * width, 3, stride=2, padding=1), _norm(4 * width), nn.SiLU(),
-            *(_Block(4 * width) for _ in range(9 if side >= 256 else 6)),
-            nn.ConvTranspose2d(4 * width, 2 * width, 4, stride=2, padding=1), _norm(2 * width), nn.SiLU(),
-            nn.ConvTranspose2d(2 * width, width, 4, stride=2, padding=1), _norm(width), nn.SiLU(),
-            nn.Conv2d(width, outputs, 7, padding=3),
-        )  # fmt: skip
+        strides, blocks = (0, 2) if side < 48 else (1, 4) if side < 128 else (2, 6) if side < 256 else (2, 9)
+        widths = [width * 2**level for level in range(strides + 1)]
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 7, padding=3), _norm(width), nn.SiLU()]
+        for before, after in pairwise(widths):
+            layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), _norm(after), nn.SiLU()]
+        layers += [_Block(widths[-1]) for _ in range(blocks)]
+        for before, after in pairwise(reversed(widths)):
+            layers += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1), _norm(after), nn.SiLU()]
+        self.body = nn.Sequential(*layers, nn.Conv2d(width, outputs, 7, padding=3))
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, inputs, s, s)`` to ``(n, outputs, s, s)``."""
