@@ -168,10 +168,11 @@ def test_a_share_of_none_or_all_is_not_certain(parts) -> None:
     assert scores["coverage"].high == pytest.approx(1 - 0.025 ** (1 / 32))
 
 
-@pytest.mark.parametrize(("samples", "queries"), [(1, 1), (1, 5), (5, 1), (2, 2), (3, 9), (4, 4)])
-def test_tiny_sets_are_scored_as_far_as_they_go(parts, samples: int, queries: int) -> None:
+@pytest.mark.parametrize("supports", [2, 8])
+@pytest.mark.parametrize(("samples", "queries"), [(1, 1), (1, 5), (1, 9), (5, 1), (2, 2), (3, 9), (4, 4)])
+def test_tiny_sets_are_scored_as_far_as_they_go(parts, samples: int, queries: int, supports: int) -> None:
     made, query, support = parts
-    scores = evaluate(made[:samples], query.select(torch.arange(queries)), support.select(torch.arange(2)))
+    scores = evaluate(made[:samples], query.select(torch.arange(queries)), support.select(torch.arange(supports)))
     assert "nearest_training_ratio" in scores.values
     assert ("kernel_distance" in scores.values) == (min(samples, queries) > 1)
     assert scores.notes

@@ -161,7 +161,8 @@ def floors(comparison: Comparison, seed: int) -> dict[str, float]:
     mean square, brought from the halves' sizes to those of the comparison: without a difference in distribution its
     deviation is proportional to :math:`\sqrt{1/(n(n-1)) + 1/(m(m-1)) + 2/(nm)}` (Gretton et al. 2012, appendix B). A
     distance under it cannot be told from none. The nearest-training ratio's halves are of the query alone, both held
-    against the support. Nothing where a half would have fewer than 4 images.
+    against the support. Nothing where a half would have fewer than 4 images; no kernel distance where one side of the
+    comparison is a single image.
     """
     random = generator(seed, "metrics", "floors")
     pool = comparison.real
@@ -169,7 +170,7 @@ def floors(comparison: Comparison, seed: int) -> dict[str, float]:
         pool = torch.cat([pool, comparison.support])
     found = _halves(Comparison(pool, pool), random)
     floor = {name: _mean(values) for name, values in found.items()}
-    if "kernel_distance" in found:
+    if "kernel_distance" in found and min(len(comparison.samples), len(comparison.real)) > 1:
         half = len(pool) // 2
         here, there = _scatter(len(comparison.samples), len(comparison.real)), _scatter(half, len(pool) - half)
         floor["kernel_distance"] = math.sqrt(_mean([value**2 for value in found["kernel_distance"]])) * here / there
