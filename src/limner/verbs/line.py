@@ -321,7 +321,8 @@ def judged(run: Run, task: Task) -> Scores | None:
     from limner.tasks import TwoSided
 
     if task.query is None:
-        run.notes.append("every image was learned from, so none was left to judge on; give --shots to hold some back")
+        remedy = "give --shots to hold some back" if len(task.support) > 1 else "give more images"
+        run.notes.append(f"every image was learned from, so none was left to judge on; {remedy}")
         return None
     if task.goal == "classify":
         return classify.scored(run, task.query, len(task.support))
