@@ -179,6 +179,8 @@ def test_copies_and_unfinished_runs_are_warned_of(tmp_path):
 def test_a_report_without_query_scores_or_samples(tmp_path):
     _, parsed = write_run(tmp_path, run_of(), None, query=None)
     assert "there is none to judge by" in parsed.text
+    assert "no image left to judge it on" in parsed.text
+    assert "did not see" not in parsed.text  # nothing was measured, so nothing of the kind is promised
     assert "It was not scored" in parsed.text
     _, parsed = write_run(tmp_path, run_of(kind="classifier"), None, samples=None)
     assert "It made these" not in parsed.text
