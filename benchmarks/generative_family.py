@@ -175,7 +175,7 @@ def main() -> None:
     }  # fmt: skip
     harness.finish(
         "generative-family",
-        [references[0], *first, *finals],
+        [plain(row) for row in (references[0], *first, *finals)],
         columns=columns,
         seed=0,
         started=started,
@@ -198,8 +198,13 @@ def main() -> None:
             "and can be compared only between models of the same likelihood: Bernoulli's is of grey values taken as "
             "probabilities, the Gaussian's a density, the logistic's that of 256 levels."
         ),
-        details=[{name: value for name, value in row.items() if name != "pictured"} for row in everything],
+        details=[plain(row) for row in everything],
     )
+
+
+def plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without its samples, which are for the picture alone."""
+    return {name: value for name, value in row.items() if name != "pictured"}
 
 
 def finalists(chosen: list[Arm], rows: list[dict[str, Any]], references: list[dict[str, Any]]) -> list[dict[str, Any]]:
