@@ -79,3 +79,10 @@ def test_others_have_none_and_nothing_cannot_be_measured():
     assert not isinstance(create("gan", (1, 16, 16), width=4), Weighted)
     with pytest.raises(LimnerError, match="at least 1"):
         negative_log_likelihood(LinearModel(), {}, {"images": torch.zeros(0, 1, 2, 4)})
+
+
+def test_one_image_has_a_likelihood_without_an_interval():
+    found = negative_log_likelihood(LinearModel(), {}, {"images": torch.zeros(1, 1, 2, 4).double()}, samples=3)
+    assert math.isfinite(found.nats.value)
+    assert found.nats.low is found.nats.high is found.bits.low is found.bits.high is None
+    assert "nats for one image, " in found.told()

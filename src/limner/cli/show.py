@@ -209,9 +209,10 @@ def scores(found: Scores, json: bool) -> None:
     if json:
         document(found.to_json())
         return
-    title = f"on {found.query} images held back"
+    against = f"{found.query} {'image' if found.query == 1 else 'images'} held back"
+    title = f"on {against}"
     if found.samples:
-        title = f"{found.samples} samples against {found.query} images held back, features of {found.extractor}"
+        title = f"{found.samples} samples against {against}, features of {found.extractor}"
     columns: tuple[str, ...] = ("score", "value", "95% interval", "real against real", "better")
     cells = score_rows(found)
     if not any(row[3] for row in cells):  # a share, such as accuracy, has no such floor

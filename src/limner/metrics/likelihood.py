@@ -42,9 +42,11 @@ class Likelihood:
         >>> Likelihood(Score(80.0, 79.0, 81.0), Score(0.147), 9, "ink or paper").told()
         'negative log likelihood 80.0 nats for one image [79.0, 81.0], 0.147 bits per dimension; K = 9, ink or paper'
         """
+        low, high = self.nats.low, self.nats.high
+        interval = "" if low is None or high is None else f" [{low:.1f}, {high:.1f}]"
         return (
-            f"negative log likelihood {self.nats.value:.1f} nats for one image [{self.nats.low:.1f}, "
-            f"{self.nats.high:.1f}], {self.bits.value:.3f} bits per dimension; K = {self.samples}, {self.note}"
+            f"negative log likelihood {self.nats.value:.1f} nats for one image{interval}, "
+            f"{self.bits.value:.3f} bits per dimension; K = {self.samples}, {self.note}"
         )
 
 
@@ -63,7 +65,8 @@ def negative_log_likelihood(
 
     ``batch`` holds ``images`` (and ``labels`` where the learner has classes) that it has not learned from.
     ``likelihood`` is that of its pixels: only numbers with the same one can be compared. The interval is that of the
-    mean over images, ±1.96 standard errors. Raises :class:`LimnerError` for no images or no samples.
+    mean over images, ±1.96 standard errors; a single image has none. Raises :class:`LimnerError` for no images or
+    no samples.
 
     >>> class Certain:
     ...     def log_weights(self, params, batch, generator, count):
@@ -80,12 +83,12 @@ def negative_log_likelihood(
         part = {name: value[begin : begin + 100] for name, value in batch.items()}
         parts.append(-importance_bound(learner.log_weights(params, part, random, samples)).double())
     each = torch.cat(parts)
-    error = 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else float("nan")
+    error = 1.96 * float(each.std()) / math.sqrt(len(each)) if len(each) > 1 else None
     added, note = NOTES[likelihood]
     dimensions = images[0].numel()
 
     def score(scale: float, offset: float) -> Score:
         middle = scale * float(each.mean()) + offset
-        return Score(middle, middle - scale * error, middle + scale * error)
+        return Score(middle) if error is None else Score(middle, middle - scale * error, middle + scale * error)
 
     return Likelihood(score(1.0, 0.0), score(1 / (dimensions * math.log(2)), added), samples, note)
