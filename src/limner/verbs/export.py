@@ -276,7 +276,11 @@ def _proto(module: Any, graph: Graph, inputs: tuple[Tensor, ...]) -> Any:
     )
     if program is None:
         raise RuntimeError("torch.onnx.export gave nothing back")
-    return program.model_proto
+    proto = program.model_proto
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        for node in nodes:
+            del node.metadata_props[:]  # the exporter's notes, among them where on this machine the code lies
+    return proto
 
 
 def _metadata(run: Run, graph: Graph) -> dict[str, str]:
