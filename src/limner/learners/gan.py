@@ -109,6 +109,7 @@ class GAN:
             "conditioning": conditioning, "classes": classes, "augment": augment, "lecam": lecam
         }  # fmt: skip
         self._objective, self._words = OBJECTIVES[objective], words_of(augment)
+        self._penalty = self._objective.penalty if gamma else ""  # of no weight, it is not even computed
         pair, inputs = NETWORKS[network], latents + (classes if classes > 1 else 0)
         self._generator = Template("generator", lambda: pair.generator(image_shape, inputs, width))
         self._critic = Template("critic", lambda: Critic(pair.body(image_shape, width), conditioning, classes))
@@ -130,7 +131,7 @@ class GAN:
             chances = (2 * count, len(self._words), DRAWN)
             for player in self.players:
                 draws[f"{player}_chances"] = torch.rand(chances, generator=generator, device=device)
-        if self._objective.penalty == "between":
+        if self._penalty == "between":
             draws["mix"] = torch.rand(count, generator=generator, device=device)
         return draws
 
@@ -166,19 +167,19 @@ class GAN:
         def score(images: Tensor) -> Tensor:
             return self._scored(params, images, twice if len(images) == 2 * len(real) else labels)[0]
 
-        if objective.penalty == "real and fake":
+        if self._penalty == "real and fake":
             scores, penalties = scores_and_penalties(score, torch.cat([real, fake]))
             real_scores, fake_scores = scores.chunk(2)
             r1, r2 = (part.mean() for part in penalties.chunk(2))
             penalty, terms = r1 + r2, {"r1": r1, "r2": r2}
-        elif objective.penalty == "real":
+        elif self._penalty == "real":
             real_scores, penalties = scores_and_penalties(score, real)
             fake_scores, penalty = score(fake), penalties.mean()
             terms = {"r1": penalty}
         else:
             real_scores, fake_scores = score(torch.cat([real, fake])).chunk(2)
             penalty = fake_scores.new_zeros(())
-            if objective.penalty == "between":
+            if self._penalty == "between":
                 penalty = slope_penalty(score, real, fake, draws["mix"])
                 terms = {"slope": penalty}
         adversarial = objective.critic(real_scores, fake_scores)
