@@ -20,7 +20,10 @@ Budget = Annotated[
     str | None,
     typer.Option(metavar="60s", help="When to end: 60s, 2m, 1h, 500steps, or 2m,500steps (whichever is first)."),
 ]
-LearnerName = Annotated[str | None, typer.Option(metavar="NAME", help="The learner: vae, gan, vae-gan, vq-vae or flow (default: as advised).")]
+LearnerName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="The learner: vae, gan, vae-gan, vq-vae or flow (default: as advised)."),
+]
 LearnerOptions = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the learner, e.g. latents=32."),
