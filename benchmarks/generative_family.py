@@ -40,11 +40,16 @@ class Data:
 
     def load(self) -> tuple[ImageSet, ImageSet]:
         """Train and test images; where there is one set alone, ``held_back`` of it are the test images."""
-        train = load(harness.spec(self.train))
+        train = shuffled(load(harness.spec(self.train)))
         if not self.held_back:
-            return train, load(harness.spec(self.test))
-        order = torch.randperm(len(train), generator=generator(0, "benchmark split"))
-        return train.select(order[self.held_back :]), train.select(order[: self.held_back])
+            return train, shuffled(load(harness.spec(self.test)))
+        kept = torch.arange(len(train))
+        return train.select(kept[self.held_back :]), train.select(kept[: self.held_back])
+
+
+def shuffled(images: ImageSet) -> ImageSet:
+    """In random order: archives are often sorted by class, and the first few images then all of one."""
+    return images.select(torch.randperm(len(images), generator=generator(0, "benchmark order")))
 
 
 MNIST = Data(

@@ -78,8 +78,7 @@ class Residual(nn.Module):
 
     A 7×7 convolution, strided ones, residual blocks, and back up. From 128 pixels as in the paper, with two strides and
     six blocks (nine from 256 pixels); below, one stride and four blocks; below 48, two blocks at full size. So a pixel
-    depends on a part of the image, as it does in the paper: where it depends on all of it, a small image can be turned
-    into an unlike one and back, and the cycle is satisfied. InstanceNorm becomes GroupNorm, which does not take all
+    depends on a part of the image, as it does in the paper. InstanceNorm becomes GroupNorm, which does not take all
     contrast from the maps; borders are zeros.
 
     >>> Residual(3, 1, 16, width=4)(torch.zeros(2, 3, 16, 16)).shape
