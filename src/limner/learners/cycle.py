@@ -42,7 +42,7 @@ class Cycle:
     fidelity        λ, the weight of the way there and back (10 in the paper, whose least squares lack LSGAN's ½: here
                     it weighs twice as much beside them)
     identity        ι, the weight of the identity loss relative to λ: 0.5 where the paper keeps a photograph's
-                    colours. It holds back what must change every pixel, such as black to white
+                    colours, else 0
     pool            how many earlier fakes of each side are kept
 
     >>> translator = Cycle((1, 16, 16), input_channels=3, width=4)
