@@ -100,8 +100,9 @@ def test_gamma_weighs_the_penalty_and_nothing_else():
     batch = tiny_batch(SHAPE)
     for objective, weight in (("relativistic", 0.5), ("hinge", 0.5), ("wasserstein-penalty", 10.0)):
         free, held = (create("gan", SHAPE, latents=3, width=4, objective=objective, gamma=gamma) for gamma in (0, 3))
-        params, draws = free.init(0), free.draw(batch, generator(0))
+        params, draws = held.init(0), held.draw(batch, generator(0))
         without, loss = (learner.loss("critic", params, batch, draws) for learner in (free, held))
+        assert not {"r1", "r2", "slope"} & set(without.terms)  # what has no weight is not computed
         penalty = sum(loss.terms[name] for name in ("r1", "r2", "slope") if name in loss.terms)
         assert torch.allclose(loss.value - without.value, 3 * weight * penalty, rtol=1e-4)
         assert float(penalty) > 0
