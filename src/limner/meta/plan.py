@@ -79,7 +79,7 @@ class MetaPlan:
                     or ``auto``: the fastest of them, by a short timing at the start
     chunk           most tasks that ``vmap`` does at once (0 = all)
     recompute       keep no graph of the inner loop but make each step's again on the way back: memory of one step
-                    instead of all, for about half as much time again
+                    instead of all, for nearly twice the time
     channels_last   lay images out with channels innermost
     precision       ``float32``, or ``bfloat16`` for the networks' products (on a GPU)
     device          ``cpu``, ``cuda``, or ``auto``: the GPU where there is one
