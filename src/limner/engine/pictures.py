@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from limner.engine.run import grid_png, sample_bytes
+from limner.engine.run import as_bytes, grid_png, sample_bytes
 from limner.learners import Learner, batch_of
 from limner.seeds import generator
 from limner.tasks import Pairs, Task, TwoSided
@@ -35,8 +35,7 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
 def translated_bytes(learner: Learner, params: Params, images: Tensor, back: bool = False) -> Tensor:
     """What is made of ``images`` (floats ``(n, c, h, w)``), uint8: targets, or with ``back`` inputs of targets."""
     request = Request("translate back" if back else "translate", images=images)
-    made = learner.predict(params, request, generator(0, "translate"))
-    return made.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+    return as_bytes(learner.predict(params, request, generator(0, "translate")))
 
 
 def in_rows(rows: list[Tensor]) -> Tensor:

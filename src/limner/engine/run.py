@@ -179,7 +179,15 @@ def _run_in(place: Path) -> str | None:
 
 def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Tensor:
     """``count`` new images, uint8 ``(count, c, h, w)``; the same for the same seed."""
-    images = learner.predict(params, Request("sample", count=count), generator(seed, "samples"))
+    return as_bytes(learner.predict(params, Request("sample", count=count), generator(seed, "samples")))
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """Images in [0, 1] as uint8, rounded.
+
+    >>> as_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [0, 128, 255]
+    """
     return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from limner.engine.run import as_bytes
 from limner.errors import LimnerError
-from limner.inside.latents import Encoding, as_bytes, decoded, drawn, latent_learner
+from limner.inside.latents import Encoding, decoded, drawn, latent_learner
 from limner.metrics.features import Extractor
 from limner.metrics.features import extractor as extractor_of
 

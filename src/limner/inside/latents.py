@@ -103,8 +103,3 @@ def check(run: Run, latents: Tensor) -> None:
             f"the latents of {run.task_name} have the shape (n, {length}), n at least 1, "
             f"but these are of shape {tuple(latents.shape)}"
         )
-
-
-def as_bytes(images: Tensor) -> Tensor:
-    """Images in [0, 1] as uint8."""
-    return images.mul(255).round().clamp(0, 255).to(torch.uint8)

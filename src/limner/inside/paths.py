@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from limner.engine.run import as_bytes
 from limner.errors import LimnerError
-from limner.inside.latents import as_bytes, check, decoded, drawn, in_turn
+from limner.inside.latents import check, decoded, drawn, in_turn
 
 if TYPE_CHECKING:
     from limner.engine import Run

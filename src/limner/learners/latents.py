@@ -149,7 +149,7 @@ class LatentFlow:
 
     @classmethod
     def fit(cls, means: Tensor, variances: Tensor, generator: torch.Generator) -> LatentFlow:
-        """Fits the aggregate posterior (1/n) Σ N(μᵢ, σᵢ²) by maximum likelihood on draws from it, a few seconds.
+        """Fits the aggregate posterior (1/n) Σ N(μᵢ, σᵢ²) by maximum likelihood on draws from it.
 
         With fewer than 100 images the couplings stay the identity: what they could learn is noise.
         """

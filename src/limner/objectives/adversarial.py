@@ -113,8 +113,8 @@ OBJECTIVES: dict[str, Objective] = {
     "wasserstein-clipping": Objective(wasserstein_critic, wasserstein_generator, "", 0.0, limit=0.1),
 }
 """Every objective by its word. The penalties are the papers' where they have one; else R1, for no network here has the
-BatchNorm or spectral norm that those papers lean on. The limit is no paper's: of 0.01 (theirs) to 0.2, each for 700
-steps on MNIST, 0.1 came nearest; below it these networks have hardly any slope left, above it they diverge."""
+BatchNorm or spectral norm that those papers lean on. The limit is no paper's: theirs, 0.01, leaves these networks
+hardly any slope."""
 
 
 def scores_and_penalties(critic: Callable[[Tensor], Tensor], images: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 from torch import Tensor
 
+from limner.engine.run import as_bytes, sample_bytes
 from limner.model_file import RATES, write_atomically
 from limner.reports import start_words, words
 from limner.reports.figures import Plot
@@ -126,10 +126,10 @@ def _shown(made: Start, family: TaskFamily, goal: str) -> Iterator[dict[str, Any
             yield {"name": name, "plot": _function(made, example, name).svg()}
         elif goal == "generate":
             parts = {
-                "Learned from": _bytes(_first(example.episode, made.plan)),
+                "Learned from": as_bytes(_first(example.episode, made.plan)).cpu(),
                 "Made before adaptation": samples(made, example, example.before),
                 "Made after": samples(made, example, example.after),
-                "Real ones, held back": _bytes(example.episode.query["images"][:SAMPLES]),
+                "Real ones, held back": as_bytes(example.episode.query["images"][:SAMPLES]).cpu(),
             }
             galleries = {what: _gallery(images, what.lower(), SAMPLES) for what, images in parts.items()}
             yield {"name": f"{name}: {words.title(example.task.name)}", "galleries": galleries}
@@ -141,8 +141,6 @@ def _shown(made: Start, family: TaskFamily, goal: str) -> Iterator[dict[str, Any
 
 def samples(made: Start, example: Example, params: Params) -> Tensor:
     """New images from ``params``, finished on the example's support, uint8 ``(16, c, h, w)``."""
-    from limner.engine.run import sample_bytes
-
     batch = {"images": _first(example.episode, made.plan)}
     finished = made.learner.finish(params, batch, generator(0, "finish"))
     return sample_bytes(made.learner, finished, SAMPLES, 0).cpu()
@@ -157,10 +155,10 @@ def _judged(made: Start, example: Example) -> dict[str, Any]:
     """Query images that were put into the right class after adaptation, and into a wrong one."""
     images, labels = example.episode.query["images"], example.episode.query["labels"]
     if made.learner.kind == "prototypical" and not any(name.startswith("fitted.") for name in example.after):
-        return {"To be sorted": _gallery(_bytes(images), "images to be sorted", 30)}
+        return {"To be sorted": _gallery(as_bytes(images).cpu(), "images to be sorted", 30)}
     logits = made.learner.predict(example.after, Request("logits", images=images), generator(0, "page"))
     right = logits.argmax(1) == labels
-    found = {"Told rightly": _bytes(images[right]), "Mistaken": _bytes(images[~right])}
+    found = {"Told rightly": as_bytes(images[right]).cpu(), "Mistaken": as_bytes(images[~right]).cpu()}
     return {what: _gallery(part, what.lower(), 30) for what, part in found.items() if len(part)}
 
 
@@ -234,7 +232,3 @@ def _number(value: float, name: str) -> str:
     if not math.isfinite(value):
         return "not finite"
     return f"{100 * value:.1f}%" if name.endswith("accuracy") else words.short_number(value)
-
-
-def _bytes(images: Tensor) -> Tensor:
-    return images.mul(255).round().clamp(0, 255).to(torch.uint8).cpu()

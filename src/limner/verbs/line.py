@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
 
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.seeds import derive, generator
-from limner.types import Params, Request, Scores
+from limner.types import Params, Scores
 from limner.verbs import budget as budgets
 from limner.verbs import classes, classify, directories, hub, starts, translation
 from limner.verbs.budget import Budget
@@ -181,12 +180,6 @@ def with_budget(strategy: Strategy, budget: Budget) -> Strategy:
     return strategy
 
 
-def sample_bytes(learner: Learner, params: Params, count: int, seed: int) -> Tensor:
-    """``count`` new images, uint8 ``(count, c, h, w)``."""
-    images = learner.predict(params, Request("sample", count=count), generator(seed, "samples"))
-    return images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
-
-
 def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None) -> Learner:
     """The learner of a start. Raises :class:`LimnerError` where ``options`` ask for another than it is."""
     from limner.learners import rebuild
@@ -202,6 +195,7 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None) -
 
 def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict[str, float]] | None:
     """What scores parameters on the query set as a run goes; ``None`` where nothing is held back."""
+    from limner.engine.run import sample_bytes
     from limner.learners import batch_of
     from limner.metrics import evaluate
     from limner.tasks import TwoSided

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
@@ -99,6 +98,7 @@ def _names(count: int) -> Iterator[str]:
 
 def _drawn(run: Run, count: int, places: list[int], seed: int) -> Iterator[Tensor]:
     """The images, uint8 ``(at most 256, c, h, w)`` at a time."""
+    from limner.engine.run import as_bytes
     from limner.seeds import generator
     from limner.types import Request
 
@@ -107,7 +107,7 @@ def _drawn(run: Run, count: int, places: list[int], seed: int) -> Iterator[Tenso
         few = min(TOGETHER, count - first)
         request = Request("sample", count=few, labels=classes.labels_from(places, first, few))
         images = run.learner.predict(run.params, request, random)
-        yield images.mul(255).round_().clamp_(0, 255).to(torch.uint8)
+        yield as_bytes(images)
 
 
 def _columns(count: int, places: list[int]) -> int:

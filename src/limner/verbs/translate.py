@@ -44,10 +44,10 @@ def translate(
     some of them above what became of them. Raises :class:`LimnerError` where the run is none of a translator, it
     knows no way back, or ``out`` exists.
     """
-    from limner.engine import ProgressBar
     from limner.engine.pictures import in_rows, translated_bytes
     from limner.reports.figures import grid
     from limner.tasks import load as data
+    from limner.verbs.line import listeners
 
     directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-translated", force)
     run = load(model, memory=memory)
@@ -61,9 +61,9 @@ def translate(
     paths = [directory / name for name in output_names(images)]
     asked = {"verb": "translate", "model": model, "spec": spec, "back": back}
     directories.begin(directory, asked)
-    bar = ProgressBar("translating") if progress else None
-    if bar is not None:
-        bar.on_start(len(images), 0)
+    told = listeners(progress, "translating")
+    for listener in told:
+        listener.on_start(len(images), 0.0)
     state, few = "failed", None
     try:
         for first in range(0, len(images), TOGETHER):
@@ -73,12 +73,12 @@ def translate(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 grid(image[None], columns=1).save(path)
             few = in_rows([part[:8], made[:8]]) if few is None else few
-            if bar is not None:
-                bar.on_step(first + len(part), {})
+            for listener in told:
+                listener.on_step(first + len(part), {})
         state = "finished"
     finally:
-        if bar is not None:
-            bar.on_end(state)
+        for listener in told:
+            listener.on_end(state)
     picture = directory / "grid.png"
     if few is not None:
         grid(few, columns=min(8, len(images)), scale=max(1, 96 // few.shape[-1])).save(picture)
