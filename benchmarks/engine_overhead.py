@@ -131,13 +131,17 @@ def measure(make: type[BareVAE] | type[BareGAN], task: Task, steps: int, extras:
     return statistics.median(beside.bare_seconds[WARM_UP:]), statistics.median(beside.engine_seconds[WARM_UP:])
 
 
-def main() -> None:
-    started = time.perf_counter()
-    images = load(harness.spec(SPEC), size=28, colour="grey")
-    # A whole number of batches: each step sees as many images on both sides.
-    task = Task("generate", "speed", images.select(torch.arange(min(len(images), 1024) // BATCH * BATCH)), None)
+def prepared() -> Task:
+    """Images to time steps on, by one thread: whole batches, so that each step sees as many on both sides."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    images = load(harness.spec(SPEC), size=28, colour="grey")
+    return Task("generate", "speed", images.select(torch.arange(min(len(images), 1024) // BATCH * BATCH)), None)
+
+
+def main() -> None:
+    started = time.perf_counter()
+    task = prepared()
     repeats = 4 if harness.quick() else 12
     rows = []
     for make, steps in ((BareVAE, 60), (BareGAN, 25)):

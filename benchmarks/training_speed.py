@@ -12,7 +12,7 @@ from typing import Any
 
 import harness
 import torch
-from engine_overhead import BATCH, BETAS, RATE, SHAPE, SPEC, WARM_UP, BareGAN, Beside
+from engine_overhead import BATCH, BETAS, RATE, SHAPE, WARM_UP, BareGAN, Beside, prepared
 from torch import Tensor
 from torch.nn import functional
 
@@ -21,7 +21,7 @@ from limner.engine import Listener, fit
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.networks import Decoder, Encoder
-from limner.tasks import Task, load
+from limner.tasks import Task
 
 LATENTS, WIDTH = 16, 32
 
@@ -172,10 +172,7 @@ def beside_bare(task: Task, steps: int) -> tuple[float, float]:
 
 def main() -> None:
     started = time.perf_counter()
-    images = load(harness.spec(SPEC), size=28, colour="grey")
-    task = Task("generate", "speed", images.select(torch.arange(min(len(images), 1024) // BATCH * BATCH)), None)
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    task = prepared()
     repeats = 3 if harness.quick() else 10
     rows = []
     for network, peer, measure in (

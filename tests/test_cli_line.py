@@ -34,13 +34,6 @@ def there(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def place(there, monkeypatch):
-    monkeypatch.chdir(there)
-    monkeypatch.setenv("LIMNER_MEMORY", str(there / "memory"))
-    return there
-
-
 def told(capsys, words: list[str]):
     """The one JSON document that the command prints."""
     capsys.readouterr()

@@ -36,13 +36,6 @@ def there(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def place(there, monkeypatch):
-    monkeypatch.chdir(there)
-    monkeypatch.setenv("LIMNER_MEMORY", str(there / "memory"))
-    return there
-
-
 def bytes_of(place, written):
     images = [Image.open(place / path) for path in written["images"]]
     return torch.stack([torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8) for image in images])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from limner.engine import checkpoint as checkpoints
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.tasks import ImageSet, Task
+from limner.testing import StopAt
 
 SHAPE = (1, 16, 16)
 STRATEGY = Strategy(
@@ -35,17 +35,6 @@ VAE = create("vae", SHAPE, latents=2, width=4)
 
 def same(first, second):
     return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
-
-
-class StopAt(Listener):
-    """Presses Ctrl-C once, after a given step."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def on_step(self, step, values):
-        if step == self.at:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize("kind", ["vae", "gan"])

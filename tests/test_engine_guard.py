@@ -1,8 +1,5 @@
 """The guard of a game: what it measures, what it does in trouble, that it leaves the healthy alone, exact resume."""
 
-import os
-import signal
-
 import pytest
 import torch
 
@@ -18,6 +15,7 @@ from limner.learners import GAN, create
 from limner.learners.base import Constrained
 from limner.seeds import generator
 from limner.tasks import Task, load
+from limner.testing import StopAt
 
 SHAPE = (1, 16, 16)
 DIGITS = load("digits,size=16")
@@ -44,17 +42,6 @@ class Constant(GAN):
 
     def decode(self, params, latents, labels=None):
         return super().decode(params, 0 * latents, labels)
-
-
-class StopAt(Listener):
-    """Presses Ctrl-C once, after a given step."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def on_step(self, step, values):
-        if step == self.at:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_spread_is_one_and_nothing_for_the_images_themselves_and_none_for_one_image():

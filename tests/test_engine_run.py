@@ -1,8 +1,6 @@
 """Run directories: written whole, read back the same, never mixed up, refused where damaged."""
 
 import io
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -16,6 +14,7 @@ from limner.errors import LimnerError
 from limner.learners import create
 from limner.model_file import write_atomically
 from limner.tasks import ImageSet, Task
+from limner.testing import StopAt
 
 SHAPE = (1, 16, 16)
 STRATEGY = Strategy(
@@ -34,17 +33,6 @@ VAE = create("vae", SHAPE, latents=2, width=4)
 
 def same(first, second):
     return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
-
-
-class StopAt(Listener):
-    """Presses Ctrl-C once, after a given step."""
-
-    def __init__(self, at):
-        self.at = at
-
-    def on_step(self, step, values):
-        if step == self.at:
-            os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_run_directory_comes_back_whole(tmp_path):

@@ -112,7 +112,7 @@ def test_examples_of_a_generative_learner_differ_after_adaptation(family):
     assert before.shape == after.shape == (16, 1, 16, 16)
     assert not torch.equal(before, after)
     support = shown[0].task.support.images
-    learned = start_page._bytes(start_page._first(shown[0].episode, made.plan))
+    learned = start_page.as_bytes(start_page._first(shown[0].episode, made.plan))
     assert torch.equal(learned, support)  # Reptile too adapts to the support alone here
 
 

@@ -240,13 +240,6 @@ def there(tmp_path_factory):
     return place
 
 
-@pytest.fixture
-def place(there, monkeypatch):
-    monkeypatch.chdir(there)
-    monkeypatch.setenv("LIMNER_MEMORY", str(there / "memory"))
-    return there
-
-
 def refused(capsys, words: list[str]) -> str:
     capsys.readouterr()
     assert main(words) == 2

@@ -4,11 +4,14 @@
     @pytest.mark.parametrize("check", CHECKS)
     def test_contract(check): check(MyLearner((1, 16, 16)), {"images": torch.rand(4, 1, 16, 16)})
 
-Each check raises ``AssertionError`` with a sentence where the learner breaks the contract.
+Each check raises ``AssertionError`` with a sentence where the learner breaks the contract. :class:`StopAt` stops a
+training as a user would.
 """
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,7 @@ import torch
 from torch import Tensor
 
 from limner.config import Strategy
-from limner.engine import fit
+from limner.engine import Listener, fit
 from limner.engine.run import Run
 from limner.engine.step import dot, gradients, owned
 from limner.learners import Learner, describe, rebuild
@@ -33,6 +36,18 @@ from limner.tasks import ImageSet, Pairs, Task
 from limner.types import Batch, Draws, Params, Request
 
 Check = Callable[[Learner, Batch], None]
+
+
+class StopAt(Listener):
+    """Presses Ctrl-C once, after a given step."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_step(self, step: int, values: dict[str, float]) -> None:
+        """Presses, if this is the step."""
+        if step == self.at:
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 def players_own_every_parameter(learner: Learner, batch: Batch) -> None:
