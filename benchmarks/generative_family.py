@@ -111,7 +111,7 @@ ARMS = (
 def made(asked: tuple[Arm, Data, float, int]) -> list[dict[str, Any]]:
     """Train an arm on one core and judge it: a row for each sampler, with sixteen samples."""
     arm, data, seconds, seed = asked
-    torch.set_num_threads(1)
+    harness.on_one_core()
     train, test = data.load()
     shape = train.shape
     task = Task("generate", data.name, train, None)
