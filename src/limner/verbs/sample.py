@@ -68,7 +68,7 @@ def sample(
     if "sample" not in run.learner.answers:
         raise LimnerError(f"{model} is a {run.learner.kind}, which makes no images; give a run of a vae or a gan")
     places = classes.chosen(run, class_names)
-    _check_room(directory, count, run.learner.image_shape)
+    check_room(directory, count, run.learner.image_shape)
     request = {"verb": "sample", "model": model, "count": count, "seed": seed, "classes": list(class_names)}
     directories.begin(directory, request)
     names, done = iter(_names(count)), 0
@@ -77,7 +77,7 @@ def sample(
         listener.on_start(count, 0.0)
     picture = directory / "grid.png"
     try:
-        for images in _drawn(run, count, places, seed):
+        for images in drawn(run, count, places, seed):
             for image in images:
                 (directory / next(names)).write_bytes(png(image))
             if not done:
@@ -96,8 +96,8 @@ def _names(count: int) -> Iterator[str]:
     return (f"{index:0{digits}d}.png" for index in range(count))
 
 
-def _drawn(run: Run, count: int, places: list[int], seed: int) -> Iterator[Tensor]:
-    """The images, uint8 ``(at most 256, c, h, w)`` at a time."""
+def drawn(run: Run, count: int, places: list[int], seed: int) -> Iterator[Tensor]:
+    """``count`` images of the classes at ``places`` in turn, uint8 ``(at most 256, c, h, w)`` at a time."""
     from limner.engine.run import as_bytes
     from limner.seeds import generator
     from limner.types import Request
@@ -115,8 +115,8 @@ def _columns(count: int, places: list[int]) -> int:
     return min(count, len(places) if 1 < len(places) <= 16 else 8)
 
 
-def _check_room(directory: Path, count: int, image_shape: tuple[int, int, int]) -> None:
-    """Raises :class:`LimnerError` where the disk cannot take ``count`` images."""
+def check_room(directory: Path, count: int, image_shape: tuple[int, int, int], option: str = "--count") -> None:
+    """Raises :class:`LimnerError`, which names the ``option`` to lower, where the disk cannot take ``count`` images."""
     channels, height, width = image_shape
     needed = count * max(_BLOCK, channels * height * width // 2)
     there = next(place for place in (directory.absolute(), *directory.absolute().parents) if place.exists())
@@ -124,5 +124,5 @@ def _check_room(directory: Path, count: int, image_shape: tuple[int, int, int]) 
     if needed > free:
         raise LimnerError(
             f"{count:,} images take about {needed / 1e9:,.1f} GB, but the disk of {there} has {free / 1e9:,.1f} GB "
-            "free; give a smaller --count or another --out"
+            f"free; give a smaller {option} or another --out"
         )
