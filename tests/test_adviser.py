@@ -11,7 +11,7 @@ import pytest
 import torch
 from made_up import discs, snow
 
-from limner.config import Strategy
+from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.learners import create, describe
 from limner.memory import Adviser, Memory, Recommendation, adviser, fingerprint, shipped
@@ -297,18 +297,24 @@ def test_what_began_from_a_forgotten_start_is_not_recommended(memory: Memory) ->
     assert all(item.strategy.start == "scratch" for item in advice(memory, task))
 
 
-def test_the_budget_cuts_by_the_pace_that_was_measured(memory: Memory) -> None:
+def test_a_budget_in_time_is_all_used_and_told_in_steps_by_the_pace_that_was_measured(memory: Memory) -> None:
     task = a_task(discs(0), "discs")
     unknown = advice(memory, task, budget_seconds=10.0)[0]
-    assert (unknown.strategy.seconds, unknown.strategy.steps) == (10.0, 2000)
+    assert (unknown.strategy.seconds, unknown.strategy.steps) == (10.0, ENDLESS)
     tried(memory, a_task(discs(1), "past"), GOOD, 0.1, seconds=30.0)  # 300 steps: a tenth of a second each
     known = advice(memory, task, budget_seconds=10.0)
-    assert (known[0].strategy.seconds, known[0].strategy.steps) == (10.0, 100)
-    assert "shortened to 100 steps to fit into 10 s, as a step took 0.1 s here" in known[0].reason
-    assert next(item for item in known if item.learner == "gan").strategy.steps == 2000  # nothing known of its pace
-    roomy = advice(memory, task, budget_seconds=1e6)[0]
-    assert roomy.strategy.steps == 2000
-    assert "shortened" not in roomy.reason
+    assert {(item.strategy.seconds, item.strategy.steps) for item in known} == {(10.0, ENDLESS)}
+    assert "10 s are about 100 steps, as a step took 0.1 s here" in known[0].reason
+    assert "steps, as" not in next(item for item in known if item.learner == "gan").reason  # nothing known of its pace
+    both = advice(memory, task, budget_seconds=10.0, budget_steps=20)[0]
+    assert (both.strategy.seconds, both.strategy.steps) == (10.0, 20)
+    assert "steps, as" not in both.reason
+
+
+def test_a_run_that_only_time_limited_recommends_the_steps_it_took(memory: Memory) -> None:
+    tried(memory, a_task(discs(1), "past"), GOOD.within(None, 30.0), 0.02, steps=400)
+    found = next(item for item in advice(memory, a_task(discs(2), "now")) if item.source == "neighbour")
+    assert (found.strategy.steps, found.strategy.seconds, found.expected) == (400, 0.0, 0.02)
 
 
 def test_every_recommendation_is_kept_with_what_came_of_it(memory: Memory) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
+from limner.cli.main import main
+from limner.config import Strategy
 from limner.errors import LimnerError
+from limner.memory import portfolio
+from limner.memory.portfolio import Entry
 from limner.verbs.budget import Budget, parse
 
 
@@ -40,3 +46,16 @@ def test_refuses_what_it_cannot_read(text):
 @given(some.integers(1, 10**6), some.sampled_from([("s", 1), ("m", 60), ("h", 3600)]), some.integers(1, 10**6))
 def test_round_trip(number, unit, steps):
     assert parse(f"{number}{unit[0]},{steps}steps") == Budget(steps, number * unit[1])
+
+
+@pytest.mark.parametrize("how", [["train", "vae"], ["adapt", "generate"]])
+@pytest.mark.parametrize("ends", [["--budget", "0.4s"], ["--set", "seconds=0.4"]])
+def test_a_time_alone_is_all_used(how, ends, tmp_path, monkeypatch, capsys):
+    usual = {"generate": (Entry("vae", False, Strategy(steps=2, batch=4, schedule="cosine"), "it is quick"),)}
+    monkeypatch.setattr(portfolio, "PORTFOLIO", usual)
+    monkeypatch.chdir(tmp_path)
+    small = ["--shots", "5", "--option", "width=4", "--option", "latents=2"]
+    assert main([*how, "digits,size=16,classes=3", *small, *ends, "--out", "made", "--json"]) == 0
+    cost = json.loads(capsys.readouterr().out)["cost"]
+    assert cost["steps"] > 2
+    assert 0.4 <= cost["seconds"] < 20

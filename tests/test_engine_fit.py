@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from limner.config import Strategy
+from limner.config import ENDLESS, Strategy
 from limner.engine import Listener, fit
 from limner.engine import checkpoint as checkpoints
 from limner.errors import LimnerError
@@ -143,9 +143,13 @@ def test_a_loss_that_is_not_finite_is_rolled_back():
 
 
 def test_budget_in_seconds_ends_a_run_and_its_schedule():
-    run = fit(VAE, TASK, Strategy(steps=10**9, seconds=0.5, schedule="cosine", batch=2))
+    run = fit(VAE, TASK, Strategy(schedule="cosine", batch=2).within(None, 0.5))
     assert 0.5 <= run.cost.seconds < 5
-    assert run.cost.steps < 10**9
+    assert run.cost.steps < ENDLESS
+    rates = [point.values["learning rate"] for point in run.curve if "learning rate" in point.values]
+    assert 3 < len(rates) <= 200
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] < 0.2 * rates[0]
 
 
 def test_average_is_used_for_predictions():

@@ -11,6 +11,12 @@ from limner.errors import LimnerError
 ACTIONS = ("restore-best", "lower-rate", "strengthen-r1", "raise-augmentation")
 """What a guard may do, as the words of ``Strategy.guard``."""
 
+UPDATES = ("full", "modulation", "low-rank")
+"""How a start is adapted, as the words of ``Strategy.update``."""
+
+ENDLESS = 10**9
+"""So many steps are no limit: ``Strategy.seconds`` ends the training."""
+
 
 @dataclass(frozen=True)
 class Strategy:
@@ -21,14 +27,18 @@ class Strategy:
     optimiser       ``sgd``, ``momentum`` or ``adam``
     learning_rate   step size; ``player_rates`` multiplies it for a named player
     betas           Adam's two decays (the first is momentum's too)
-    steps           the budget in steps; ``seconds`` (0 = none) ends it earlier
+    steps           the budget in steps; ``seconds`` (0 = none) ends it earlier, or alone where steps are ``ENDLESS``
     batch           images in a step, drawn without replacement where there are enough (0 = the whole support)
     schedule        ``constant`` or ``cosine`` (to zero over the budget), after ``warmup`` steps of linear rise
     clip            the largest norm of a player's gradient (0 = unclipped)
     ema             decay of the exponential moving average of parameters used for predictions (0 = none)
     augmentation    names of augmentations of the training batch, in order (see ``limner.engine.augment``)
     frozen          parameter names or name prefixes that do not change
+    update          how a start is adapted: ``full`` (each number of it), ``modulation`` (channels are scaled) or
+                    ``low-rank`` (products of narrow matrices of ``rank`` are added; see ``limner.engine.adapters``)
     anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
+    preserve        weight of how differently images lie among each other from those of the start (CDC; 0 = none)
+    early_stopping  whether held-out shots first tell how many of the steps to take (see ``limner.engine.held_out``)
     evaluate_every  steps between evaluations on the query set (0 = at the end only)
     guard           what is done when a game of several players goes wrong (see ``limner.engine.guard``): one or more of
                     ``restore-best`` (state, by distance to the images learned from), ``lower-rate``, ``strengthen-r1``,
@@ -54,7 +64,11 @@ class Strategy:
     ema: float = 0.0
     augmentation: tuple[str, ...] = ()
     frozen: tuple[str, ...] = ()
+    update: str = "full"
+    rank: int = 4
     anchor: float = 0.0
+    preserve: float = 0.0
+    early_stopping: bool = False
     evaluate_every: int = 0
     guard: tuple[str, ...] = ("restore-best", "lower-rate")
 
@@ -74,7 +88,10 @@ class Strategy:
             ),
             (not 0 <= self.ema < 1, f"ema {self.ema}", "a number from 0 (none) to below 1"),
             (self.clip < 0, f"clip {self.clip}", "a number from 0 (0 = unclipped)"),
+            (self.update not in UPDATES, f"update {self.update!r}", ", ".join(UPDATES)),
+            (self.rank < 1, f"rank {self.rank}", "a whole number from 1"),
             (self.anchor < 0, f"anchor {self.anchor}", "a number from 0 (0 = none)"),
+            (not 0 <= self.preserve < float("inf"), f"preserve {self.preserve}", "a number from 0 (0 = none)"),
             (
                 tuple(self.guard) not in (("none",), ("watch",))
                 and not (self.guard and set(self.guard) <= set(ACTIONS)),
@@ -93,6 +110,20 @@ class Strategy:
             if name not in known:
                 raise LimnerError(f"a strategy has no field {name!r}; it has: {', '.join(sorted(known))}")
         return dataclasses.replace(self, **changes)
+
+    def within(self, steps: int | None, seconds: float | None) -> Strategy:
+        """A copy that ends after so many steps, after so many seconds, or whichever is first; as it is without either.
+
+        Seconds alone are all used, however many steps that takes; only a strategy of no steps stays one.
+
+        >>> Strategy(steps=60).within(None, 30.0).steps == ENDLESS
+        True
+        """
+        if steps is None and seconds is None:
+            return self
+        if steps is None:
+            steps = ENDLESS if self.steps else 0
+        return self.replace(steps=steps, seconds=float(seconds or 0.0))
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types."""

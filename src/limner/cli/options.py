@@ -18,7 +18,10 @@ Shots = Annotated[
 Queries = Annotated[int | None, typer.Option(metavar="N", help="Images to judge on (default: all that are left).")]
 Budget = Annotated[
     str | None,
-    typer.Option(metavar="60s", help="When to end: 60s, 2m, 1h, 500steps, or 2m,500steps (whichever is first)."),
+    typer.Option(
+        metavar="60s",
+        help="When to end: 60s, 2m, 1h (all of it is used), 500steps, or 2m,500steps (whichever is first).",
+    ),
 ]
 LearnerName = Annotated[
     str | None,

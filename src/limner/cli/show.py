@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from limner.config import ENDLESS
 from limner.errors import LimnerError
 from limner.verbs.fields import read
 
@@ -290,7 +291,7 @@ def recommendations(found: Sequence[Recommendation], json: bool) -> None:
             str(rank),
             advice.learner,
             advice.strategy.start[:24],
-            str(advice.strategy.steps),
+            f"{advice.strategy.seconds:g} s" if advice.strategy.steps >= ENDLESS else str(advice.strategy.steps),
             number(advice.strategy.learning_rate),
             number(advice.expected),
             advice.source,

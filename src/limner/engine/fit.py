@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from limner.config import Strategy
 from limner.engine import checkpoint
+from limner.engine.adapters import Adapted, adapting
 from limner.engine.augment import augmented
 from limner.engine.checkpoint import Sound, Training
 from limner.engine.checks import check, digest, fitting_start
@@ -32,6 +33,18 @@ from limner.tasks import ImageSet, Pairs, Task, TwoSided, one_pass
 from limner.types import Batch, Cost, CurvePoint, Params
 
 Judge = Callable[[Params], dict[str, float]]
+
+
+class Opening(NamedTuple):
+    """What is done in place of the first steps, such as those that a start was meta-learned for.
+
+    steps  how many of the strategy's steps it stands for
+    take   the parameters after it, from the start's; pure
+    """
+
+    steps: int
+    take: Callable[[Params], Params]
+
 
 _SNAPSHOT_STEPS = 25
 _CHECKPOINT_SECONDS = 20.0
@@ -52,6 +65,7 @@ def fit(
     directory: str | Path | None = None,
     listeners: Sequence[Listener] = (),
     resume: bool = False,
+    opening: Opening | None = None,
 ) -> Run:
     """Train ``learner`` on the task's support set under ``strategy``; the run.
 
@@ -62,6 +76,7 @@ def fit(
                samples at each evaluation, as ``samples/step-000200.png`` (``None``: nowhere)
     resume     go on exactly where the checkpoint in ``directory`` is: a resumed run is the same, bit by bit, as one
                that was never stopped
+    opening    what is done with the start in place of the first steps
 
     Ctrl-C ends it after the current step with state ``stopped``. A step whose losses or gradients are not finite is
     never taken: training goes back to a sound state with half the rate and says so; if that does not help, the run ends
@@ -73,8 +88,9 @@ def fit(
     if resume and place is None:
         raise LimnerError("a run can only be resumed from a directory; give the one that holds its checkpoint")
     check(learner, task, strategy)
-    start = fitting_start(learner, start, seed, strategy)
-    session = _Session(learner, task, strategy, seed, start, judge, listeners, place)
+    begun = fitting_start(learner, start, seed, strategy)
+    trained = adapting(learner, None if start is None else begun, strategy)
+    session = _Session(trained, task, strategy, seed, begun, judge, listeners, place, opening)
     if resume and place is not None:
         training = checkpoint.load(place, session.identity)
     else:
@@ -113,11 +129,28 @@ class _Session:
     judge: Judge | None
     listeners: Sequence[Listener]
     place: Path | None
+    opening: Opening | None = None
 
     @cached_property
     def guard(self) -> Guard:
         """What watches over the players of a game."""
         return Guard(self.learner, self.task, self.strategy, self.seed, lambda note: self.tell("on_note", note))
+
+    @cached_property
+    def plain(self) -> Learner:
+        """The learner of the run, whatever is laid over its start while it is trained."""
+        return self.learner.learner if isinstance(self.learner, Adapted) else self.learner
+
+    @cached_property
+    def begun(self) -> Params:
+        """What training begins with: the start, what is laid over it, or what the opening makes of it."""
+        if isinstance(self.learner, Adapted):
+            return self.learner.init(self.seed)
+        return self.start if self.opening is None else self.opening.take(self.start)
+
+    def whole(self, params: Params) -> Params:
+        """The parameters of the ``plain`` learner, of those that are trained."""
+        return self.learner.merged(params) if isinstance(self.learner, Adapted) else params
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -131,10 +164,11 @@ class _Session:
         }
 
     def begin(self) -> Training:
-        states = init_states(self.learner, create(self.strategy), self.start, self.strategy.frozen)
-        average = dict(self.start) if self.strategy.ema else {}
+        states = init_states(self.learner, create(self.strategy), self.begun, self.strategy.frozen)
+        average = dict(self.begun) if self.strategy.ema else {}
         nothing = torch.empty(0, dtype=torch.int64)
-        return Training(dict(self.start), states, average, generator(self.seed, "fit"), nothing)
+        taken = 0 if self.opening is None else self.opening.steps
+        return Training(dict(self.begun), states, average, generator(self.seed, "fit"), nothing, taken)
 
     def train(self, training: Training, interrupt: StopOnInterrupt) -> str:
         """Steps until the budget is spent, and a last look at what the last of them led to; how it ended."""
@@ -169,7 +203,7 @@ class _Session:
                 frozen=strategy.frozen,
                 clip=strategy.clip,
                 anchor=strategy.anchor,
-                start=self.start,
+                start=self.begun,
             )
             losses = {player: float(loss.value) for player, loss in result.losses.items()}
             if not _finite(losses, result):
@@ -184,8 +218,8 @@ class _Session:
             training.step += 1
             if strategy.ema:
                 self._average(training)
-            training.seconds = time.perf_counter() - begun
-            if training.step % log_every == 0:
+            before, training.seconds = training.seconds, time.perf_counter() - begun
+            if training.step % log_every == 0 or self._point(training.seconds) > self._point(before):
                 self._log(training, losses, result, rate)
             self.guard.follow(training, result, len(next(iter(batch.values()))))
             self.tell("on_step", training.step, losses)
@@ -209,12 +243,12 @@ class _Session:
                 return  # parameters that no judge could score; the next step shows it and goes back
             score = values[f"{self.learner.players[0]} query loss"]
             if self.judge is not None:
-                values |= self.judge(params)
+                values |= self.judge(self.whole(params))
                 score = values.get("kernel_distance", score)
             if score < training.best_score:
                 training.best_score, training.best = score, params
             training.curve.append(CurvePoint(training.step, training.seconds, values))
-            self.tell("on_evaluate", training.step, values, params)
+            self.tell("on_evaluate", training.step, values, self.whole(params))
         if self.place is not None:
             picture = pictured(self.learner, params, self.task, self._few(self.task.support), self.seed)
             if picture is not None:
@@ -238,16 +272,16 @@ class _Session:
         def finish(params: Params) -> Params:
             if state == "failed" and not all(bool(value.isfinite().all()) for value in params.values()):
                 return params  # a start that was unsound already: nothing can be fitted to it
-            return self.learner.finish(params, support, generator(self.seed, "finish"))
+            return self.plain.finish(params, support, generator(self.seed, "finish"))
 
         return Run(
-            learner=self.learner,
+            learner=self.plain,
             task_name=self.task.name,
             source=self.task.source,
             strategy=self.strategy,
             seed=self.seed,
-            params=finish(training.average or training.params),
-            best=finish(training.best) if training.best else None,
+            params=finish(self.whole(training.average or training.params)),
+            best=finish(self.whole(training.best)) if training.best else None,
             state=state,
             curve=training.curve,
             cost=Cost(training.seconds, training.step, torch.get_num_threads()),
@@ -269,11 +303,9 @@ class _Session:
         return batch_of(images.select(torch.arange(min(len(images), most))))
 
     def _losses(self, params: Params, few: Batch, label: str) -> dict[str, float]:
-        draws = self.learner.draw(few, generator(self.seed, label))
+        params, draws = self.whole(params), self.plain.draw(few, generator(self.seed, label))
         with torch.no_grad():
-            return {
-                player: float(self.learner.loss(player, params, few, draws).value) for player in self.learner.players
-            }
+            return {player: float(self.plain.loss(player, params, few, draws).value) for player in self.plain.players}
 
     def _is_sound(self, training: Training) -> bool:
         """Whether the parameters, which no step has tried yet, give finite losses."""
@@ -311,6 +343,10 @@ class _Session:
             used = max(used, training.seconds / strategy.seconds)
         return 0.5 * (1 + math.cos(math.pi * min(used, 1.0)))
 
+    def _point(self, seconds: float) -> int:
+        """How many points of the curve a budget in seconds asks for until then."""
+        return int(_LOGGED_POINTS * seconds / self.strategy.seconds) if self.strategy.seconds else 0
+
     def _average(self, training: Training) -> None:
         """The moving average; its decay rises from 0 so that the first steps do not weigh on it."""
         decay = min(self.strategy.ema, training.step / (training.step + 10))
@@ -321,7 +357,8 @@ class _Session:
 
     def _roll_back(self, training: Training) -> bool:
         """Back to the last sound state with half the rate; whether it is worth going on."""
-        sound = training.sound or Sound(0, dict(self.start), self.begin().states, self.begin().average)
+        first = self.begin()
+        sound = training.sound or Sound(first.step, first.params, first.states, first.average)
         training.rollbacks += 1
         training.slowed /= 2
         hopeless = training.rollbacks > _MOST_ROLLBACKS

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from limner.config import Strategy
+from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.memory import lookup
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
@@ -96,7 +96,7 @@ class Adviser:
     ) -> list[Recommendation]:
         """What to try on the task, best first; the default is always among them. All are kept in the memory.
 
-        budget_seconds  strategies are cut to end within it, by the seconds that a step took here before, if known
+        budget_seconds  strategies end then; how many steps that is is known by what a step took here before, if it did
         budget_steps    strategies take so many steps (fewer where ``budget_seconds`` ends them)
         learner         only this kind of learner
         extractor       whose features the fingerprint uses (see :func:`limner.memory.fingerprint`)
@@ -120,7 +120,7 @@ class Adviser:
         paces = self._seconds_a_step()
         for item in known.values():
             if item.source == "neighbour":  # a short trial is no reason for a short run
-                item.strategy = item.strategy.replace(steps=max(trial.strategy.steps for trial in item.trials))
+                item.strategy = item.strategy.within(max(map(_asked, item.trials)), None)
             _planned(item, budget_steps, budget_seconds, paces)
         metric = META_LABEL[task.goal]
         better = "higher" if metric in HIGHER_IS_BETTER else "lower"
@@ -258,21 +258,20 @@ class Adviser:
                 )  # fmt: skip
 
 
+def _asked(trial: Trial) -> int:
+    """The steps that a trial was to take; where only time limited it, those that it took."""
+    return trial.steps if trial.strategy.steps >= ENDLESS else trial.strategy.steps
+
+
 def _planned(item: Candidate, steps: int | None, seconds: float | None, paces: dict[str, float]) -> None:
-    """Fit the candidate to the budget, and note how many steps it would take, where that can be known."""
-    strategy = item.strategy.replace(seconds=float(seconds or 0.0))
-    if steps is not None:
-        strategy = strategy.replace(steps=steps)
+    """Give the candidate its budget, and note how many steps it would take, where that can be known."""
+    strategy = item.strategy = item.strategy.within(steps, seconds)
     pace = paces.get(content_id(item.learner))
     item.planned = strategy.steps if seconds is None else None
     if seconds is not None and pace is not None:
-        item.planned = max(1, min(strategy.steps, int(seconds / pace)))
+        item.planned = min(strategy.steps, max(1, int(seconds / pace)))
         if item.planned < strategy.steps:
-            item.cut = (
-                f"shortened to {_counted(item.planned)} to fit into {seconds:g} s, as a step took {pace:.2g} s here"
-            )
-        strategy = strategy.replace(steps=item.planned)
-    item.strategy = strategy
+            item.length = f"{seconds:g} s are about {_counted(item.planned)}, as a step took {pace:.2g} s here"
 
 
 def _counted(steps: int) -> str:
@@ -280,7 +279,7 @@ def _counted(steps: int) -> str:
 
 
 def _advice(item: Candidate, rank: int) -> Recommendation:
-    reason = "; ".join(filter(None, (item.reason, item.cut)))
+    reason = "; ".join(filter(None, (item.reason, item.length)))
     if item.source == "default":
         reason = f"the default: {reason}"
     return Recommendation(

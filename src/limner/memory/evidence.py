@@ -40,7 +40,7 @@ class Candidate:
     """Something to propose, with what speaks for it.
 
     planned  the steps that it would take here; ``None`` where that cannot be known
-    cut      what is to be said where a budget shortens it
+    length   what is to be said of how many steps a budget in time is
     trials   runs in the past with this learner and strategy, the most similar task first
     """
 
@@ -52,7 +52,7 @@ class Candidate:
     evidence: tuple[str, ...] = ()
     trials: list[Trial] = field(default_factory=list)
     planned: int | None = None
-    cut: str = ""
+    length: str = ""
     value: float = 0.0
 
     @property

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from limner.config import Strategy
+from limner.config import ENDLESS, Strategy
 from limner.types import METRICS, Cost, Score, Scores
 
 MEANINGS = METRICS | {"accuracy": ("higher", "share of held-out images that are put in their own class")}
@@ -194,7 +194,7 @@ def strategy_in_words(strategy: Strategy) -> str:
     if strategy.seconds:
         budget = (
             f"{strategy.seconds:g} seconds"
-            if strategy.steps >= 10**8
+            if strategy.steps >= ENDLESS
             else f"{budget}, {strategy.seconds:g} seconds at most,"
         )
     parts = [f"{budget} of {OPTIMISERS[strategy.optimiser]} at rate {strategy.learning_rate:g}"]

@@ -34,7 +34,7 @@ def adapt(
     """Learn to make images like those of ``spec`` from ``shots`` of them, by the strategy that the adviser thinks best.
 
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
-    budget   ``60s``, ``2m``, ``500steps``…; ``None`` = as advised
+    budget   ``60s``, ``2m`` (all of which is used), ``500steps``, ``2m,500steps``; ``None`` = as advised
     learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
     goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
              ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side

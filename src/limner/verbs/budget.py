@@ -11,7 +11,10 @@ UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 class Budget(NamedTuple):
-    """When to end: after so many steps, after so many seconds, or whichever comes first; ``None`` = not limited."""
+    """When to end: after so many steps, after so many seconds, or whichever comes first; ``None`` = not limited.
+
+    A training takes a time without steps for all there is: it goes on until then (see ``Strategy.within``).
+    """
 
     steps: int | None = None
     seconds: float | None = None

@@ -12,7 +12,7 @@ from limner.verbs import budget as budgets
 from limner.verbs import directories
 from limner.verbs.compare import Comparison, compared
 from limner.verbs.data import save_picture
-from limner.verbs.line import Order, Prepared, carry_out, prepare, with_budget
+from limner.verbs.line import Order, Prepared, carry_out, prepare
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +64,7 @@ def demo(
     from limner.learners import rebuild
     from limner.memory import Memory
 
-    strategy = with_budget(STRATEGY, budgets.parse(budget))
+    strategy = STRATEGY.within(*budgets.parse(budget))
     directory = directories.claim(out, "demo", force)
     start, pooled, family = shipped()
     prepared = unseen(family, seed)

@@ -17,6 +17,7 @@ from limner.verbs import budget as budgets
 from limner.verbs import classes, classify, directories, hub, starts, translation
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
+from limner.verbs.opening import opening
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -146,7 +147,7 @@ def _size(shape: tuple[int, ...]) -> str:
 
 
 def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[dict[str, Any], Budget]:
-    """The fields of a strategy that were asked for, with the right types, and the budget.
+    """The fields of a strategy that were asked for, with the right types, and the budget, which may be among them.
 
     Raises :class:`LimnerError` for a field that does not exist or cannot be so, and where both say when to end.
     """
@@ -159,7 +160,8 @@ def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[d
                 "(a time and a number of steps together are --budget 2m,500steps)"
             )
     Strategy().replace(**given)  # a mistake is told before anything is done
-    return given, limits
+    steps, seconds = given.pop("steps", None), given.pop("seconds", None)
+    return given, limits if budget is not None else Budget(steps, seconds or None)
 
 
 def check_learner(learner: str | None, goal: str) -> None:
@@ -171,20 +173,12 @@ def check_learner(learner: str | None, goal: str) -> None:
         raise LimnerError(f"there is no learner {learner!r} to {goal} with; there are: {', '.join(fit)}")
 
 
-def with_budget(strategy: Strategy, budget: Budget) -> Strategy:
-    """The strategy, ended where the budget says; what the budget leaves open stays."""
-    if budget.steps is not None:
-        strategy = strategy.replace(steps=budget.steps)
-    if budget.seconds is not None:
-        strategy = strategy.replace(seconds=budget.seconds)
-    return strategy
-
-
-def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None) -> Learner:
-    """The learner of a start. Raises :class:`LimnerError` where ``options`` ask for another than it is."""
+def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, task: Task) -> Learner:
+    """The learner of a start, for the classes of ``task``. Raises :class:`LimnerError` where it is none for them, or
+    ``options`` ask for another than it is."""
     from limner.learners import rebuild
 
-    network = rebuild(begun.learner_description)
+    network = rebuild(for_classes(begun.learner_description, task, start))
     if any(network.options.get(name) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
@@ -204,7 +198,8 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
     if query is None:
         return None
     if task.goal == "classify":
-        return lambda params: classify.classified(learner, params, query)
+        shown = batch_of(task.support)
+        return lambda params: classify.classified(learner, learner.finish(params, shown, generator(seed, "finish")), query)
     if isinstance(query, TwoSided) and isinstance(task.support, TwoSided):
         known = some_of(task.support.targets, seed)
         return lambda params: translation.scored(learner, params, query, known, seed, bootstraps=0).plain()
@@ -238,6 +233,11 @@ def carry_out(
     task = prepared.task
     if not resume:
         order = _begun(order, prepared, directory, memory)
+    first, told = None, ""
+    if start is not None and order.verb == "adapt":
+        first, told = opening(start, learner, task.support, order.strategy, order.seed)
+    elif start is not None and start.rates:
+        told = "training began from the start's parameters alone; limner adapt also uses the step sizes it learned"
     try:
         run = fit(
             learner,
@@ -249,6 +249,7 @@ def carry_out(
             directory=directory,
             listeners=listeners(progress),
             resume=resume,
+            opening=first,
         )
         run.id = order.run
         if classes.is_conditional(run):
@@ -257,11 +258,7 @@ def carry_out(
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
-            if start.rates:
-                run.notes.append(
-                    "the start also learned step sizes, for the few steps of meta-learned adaptation; this ordinary "
-                    "training began from its parameters alone"
-                )
+            run.notes += [told] if told else []
         run.save(directory)
         if run.state != "stopped":
             run.scores = judged_or_not(run, task)

@@ -9,7 +9,7 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
 from limner.verbs.classes import check_start, with_classes
-from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare, with_budget
+from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -33,7 +33,7 @@ def train(
     """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
 
     ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); those left open are the
-    portfolio's for that learner. ``start`` is ``scratch`` or
+    portfolio's for that learner. A ``budget`` in time alone is all used. ``start`` is ``scratch`` or
     a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
     """
     from limner.learners import create, describe
@@ -46,7 +46,7 @@ def train(
         raise LimnerError(f"there is no learner {learner!r} to train on images; there are: {', '.join(known)}")
     goal = goals_of(learner)[0]
     usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
-    strategy = with_budget((usual or [Strategy()])[0].replace(start=start, **given_fields), limits)
+    strategy = (usual or [Strategy()])[0].replace(start=start, **given_fields).within(*limits)
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
