@@ -27,7 +27,8 @@ class Strategy:
     optimiser       ``sgd``, ``momentum`` or ``adam``
     learning_rate   step size; ``player_rates`` multiplies it for a named player
     betas           Adam's two decays (the first is momentum's too)
-    steps           the budget in steps; ``seconds`` (0 = none) ends it earlier, or alone where steps are ``ENDLESS``
+    steps           the budget in steps (0 = none: the start as it is, and what is fitted without steps); ``seconds``
+                    (0 = none) ends it earlier, or alone where steps are ``ENDLESS``
     batch           images in a step, drawn without replacement where there are enough (0 = the whole support)
     schedule        ``constant`` or ``cosine`` (to zero over the budget), after ``warmup`` steps of linear rise
     clip            the largest norm of a player's gradient (0 = unclipped)
@@ -77,7 +78,7 @@ class Strategy:
             (self.optimiser not in ("sgd", "momentum", "adam"), f"optimiser {self.optimiser!r}", "sgd, momentum, adam"),
             (self.schedule not in ("constant", "cosine"), f"schedule {self.schedule!r}", "constant, cosine"),
             (not self.learning_rate > 0, f"learning rate {self.learning_rate}", "a number above 0"),
-            (self.steps < 1, f"steps {self.steps}", "a whole number from 1"),
+            (self.steps < 0, f"steps {self.steps}", "a whole number from 0 (0 = the start as it is)"),
             (self.seconds < 0, f"seconds {self.seconds}", "a number from 0 (0 = no limit)"),
             (self.batch < 0, f"batch {self.batch}", "a whole number from 0 (0 = all images at once)"),
             (self.warmup < 0, f"warmup {self.warmup}", "a whole number from 0 (0 = none)"),

@@ -146,7 +146,9 @@ def adapt(
 def train(
     learner: Annotated[
         str | None,
-        typer.Argument(metavar="LEARNER", help="vae, gan, vae-gan, vq-vae, flow, classifier, pix2pix or cycle."),
+        typer.Argument(
+            metavar="LEARNER", help="vae, gan, vae-gan, vq-vae, flow, classifier, prototypical, pix2pix or cycle."
+        ),
     ] = None,
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")

@@ -317,9 +317,8 @@ def start(made: Learned, json: bool) -> None:
         for what, place in {"directory": made.directory, "file": made.path, "page": made.page}.items():
             if place is not None:
                 typer.echo(f"{what:<9} {place}")
-        if made.state == "finished" and made.configuration["learner"] in ("vae", "gan", "classifier"):
-            goal = made.configuration["goal"]
-            typer.echo(f"use       limner adapt {goal} DATA --shots {made.shots} --start {made.sha256[:12]}")
+        if made.state == "finished" and made.use:
+            typer.echo(f"use       {made.use}")
     steps = f"{made.cost['steps']:,} outer steps"
     if made.state == "failed":
         complain(f"meta-training failed after {steps}; the start is what was sound before: try lower rates")

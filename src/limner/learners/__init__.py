@@ -46,6 +46,7 @@ __all__ = [
     "batch_of",
     "create",
     "describe",
+    "for_classes",
     "rebuild",
 ]
 
@@ -95,6 +96,23 @@ def rebuild(description: dict[str, Any]) -> Learner:
     8
     """
     return create(description["kind"], tuple(description["image_shape"]), **description["options"])
+
+
+def for_classes(description: dict[str, Any], classes: int) -> dict[str, Any] | None:
+    """The description of a start's learner for a task of so many classes; ``None`` where it was made for others.
+
+    Prototypical networks take any number of classes; those that know no classes do not mind them.
+
+    >>> described = describe(create("prototypical", (1, 16, 16), classes=5, width=4))
+    >>> (for_classes(described, 7) or {})["options"]["classes"]
+    7
+    >>> for_classes(describe(create("classifier", (1, 16, 16), classes=5)), 7) is None
+    True
+    """
+    options = description["options"]
+    if description["kind"] == Prototypical.kind:
+        return {**description, "options": {**options, "classes": classes}}
+    return description if options.get("classes", 1) in (1, classes) else None
 
 
 def batch_of(images: ImageSet | Points) -> Batch:

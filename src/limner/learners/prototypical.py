@@ -21,7 +21,7 @@ class Prototypical:
     p(label = k | x) ∝ exp(−‖f(x) − c_k‖²), c_k the mean of f over the support images of class k (equations 1 and 2).
     ``finish`` makes the prototypes of a support set, ``fitted.prototypes`` ``(classes, features)``: no gradient is
     needed to learn a new task. Without them, as in ordinary training on one set of images, each image is judged by
-    prototypes made of the others.
+    prototypes made of the others; one that is alone in its class is left out.
 
     classes        how many classes a task has at most; its network does not depend on it
     width          channels of the Conv4 embedding
@@ -62,11 +62,13 @@ class Prototypical:
             raise LimnerError("a prototypical network learns from labels; give images with classes")
         embedded, labels = self._net(params, batch["images"]), batch["labels"]
         if PROTOTYPES in params:
-            logits = _scores(embedded, params[PROTOTYPES][None])
+            logits, known = _scores(embedded, params[PROTOTYPES][None]), torch.ones_like(embedded[:, 0])
         else:
             logits = _scores(embedded, self._prototypes_of_others(embedded, labels))
-        value = functional.cross_entropy(logits, labels)
-        accuracy = (logits.argmax(1) == labels).to(value.dtype).mean()
+            known = ((labels[:, None] == labels[None]).sum(1) > 1).to(embedded.dtype)
+        share = known / known.sum().clamp(min=1)
+        value = (functional.cross_entropy(logits, labels, reduction="none") * share).sum()
+        accuracy = ((logits.argmax(1) == labels) * share).sum()
         return Loss(value, {"cross_entropy": value, "accuracy": accuracy})
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:

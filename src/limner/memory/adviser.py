@@ -141,18 +141,18 @@ class Adviser:
 
     def _portfolio(self, task: Task, learner: str | None) -> list[Candidate]:
         """The fixed list with the starts that fit filled in; its first entry is the default."""
-        from limner.learners import create, describe
+        from limner.learners import create, describe, for_classes
 
-        shape = task.support.shape
+        shape, classes = task.support.shape, len(task.support.class_names)
+        options = {"classes": classes} if task.goal == "classify" else {}
         found: list[Candidate] = []
         for entry in entries(task.goal, learner):
             if not entry.adapted:
-                described = describe(create(entry.learner, shape))
+                described = describe(create(entry.learner, shape, **options))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why))
                 continue
-            classes = len(task.support.class_names)
-            for reference, description, about in self._starts(entry.learner, shape):
-                if task.goal == "classify" and description["options"].get("classes", classes) != classes:
+            for reference, made_for, about in self._starts(entry.learner, shape):
+                if (description := for_classes(made_for, classes)) is None:
                     continue
                 name = about["name"] or reference[:12]
                 same = _same_source(about.get("family"), task.source)
@@ -213,7 +213,7 @@ class Adviser:
             for run, score in session.execute(query):
                 key = (run.learner_sha256, run.strategy_sha256, run.start_sha256)
                 if key not in ways:
-                    ways[key] = self._way(session, learner, *key)
+                    ways[key] = self._way(session, task, learner, *key)
                 if (way := ways[key]) is not None:
                     name, similarity = neighbours[run.task_sha256]
                     made = (run.steps or 0, score.value, score.extractor)
@@ -221,14 +221,23 @@ class Adviser:
         return found
 
     def _way(
-        self, session: Session, kind: str | None, learner: str, strategy: str, start: str | None
+        self, session: Session, task: Task, kind: str | None, learner: str, strategy: str, start: str | None
     ) -> tuple[dict[str, Any], Strategy, str] | None:
         """The learner, strategy and configuration with these ids; ``None`` where they cannot be used here."""
+        from limner.learners import for_classes
+
         description = session.get_one(LearnerRow, learner).describe()
+        classes = len(task.support.class_names)
         how = Strategy.from_json(session.get_one(StrategyRow, strategy).content)
         if start is not None:  # it may have been named otherwise then
             how = how.replace(start=start)
+        if how.start == "scratch" and task.goal == "classify":  # made anew, for as many classes as there are
+            description["options"] = {**description["options"], "classes": classes}
         shipped = how.start.startswith("shipped:") and how.start in {m.metadata["reference"] for m in shipped_starts()}
+        described = for_classes(description, classes)
+        if described is None:
+            return None
+        description = described
         if kind not in (None, description["kind"]) or not (start or shipped or how.start == "scratch"):
             return None
         return description, how, configuration(description, how)

@@ -51,7 +51,10 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     ),
     "classify": (
         Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
+        Entry("prototypical", True, Strategy(steps=0), "it needs no steps: a class is the mean of its images"),
         Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
+        Entry("prototypical", False, _VAE.replace(steps=500), "it knows a class by the mean of its images, and needs "
+              "several of each"),
     ),
     "translate": (
         Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip")), "pairs say what each "

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from limner.engine.augment import augment
 from limner.errors import LimnerError
 from limner.learners import Learner, batch_of
-from limner.meta.inner import Episode
+from limner.meta.inner import Episode, adapt
 from limner.meta.plan import MetaPlan
-from limner.tasks import PointsTask, Task
-from limner.types import Batch
+from limner.model_file import RATES
+from limner.tasks import ImageSet, PointsTask, Task
+from limner.types import Batch, Draws, Params
 
 
 def episode_of(learner: Learner, plan: MetaPlan, task: Task | PointsTask, random: torch.Generator) -> Episode:
@@ -28,10 +31,20 @@ def episode_of(learner: Learner, plan: MetaPlan, task: Task | PointsTask, random
             batch["images"] = torch.rot90(batch["images"], quarters, (2, 3))
     if plan.traits.outer == "displacement":
         support = {name: torch.cat([value, query[name]]) for name, value in support.items()}
-    steps = 1 if plan.traits.outer == "closed form" else plan.inner_steps
-    batches = [_inner_batch(plan, support, random) for _ in range(steps)]
-    draws = [learner.draw(batch, random) for batch in batches]
-    return _placed(plan, Episode(_stacked(batches), _stacked(draws), query, learner.draw(query, random)))
+    inner, inner_draws = _inner(learner, plan, support, random)
+    return _placed(plan, Episode(inner, inner_draws, query, learner.draw(query, random)))
+
+
+def adapted(learner: Learner, plan: MetaPlan, start: Params, support: ImageSet, random: torch.Generator) -> Params:
+    """The start after its own adaptation to ``support``: ``plan.inner_steps`` inner steps as it was meta-learned for,
+    with its learned step sizes (``rates.*``), which are not part of what comes back.
+
+    Images are taken as they are, with no augmentation and no turns, on the processor.
+    """
+    plan = replace(plan, augmentation=(), turns=False, device="cpu")
+    inner, draws = _inner(learner, plan, batch_of(support), random)
+    found = adapt(learner, plan, start, _placed(plan, Episode(inner, draws, {}, {})))
+    return {name: value for name, value in found.items() if not name.startswith(RATES)}
 
 
 def device_of(plan: MetaPlan) -> torch.device:
@@ -39,6 +52,13 @@ def device_of(plan: MetaPlan) -> torch.device:
     if plan.device == "cuda" and not torch.cuda.is_available():
         raise LimnerError("the plan asks for a GPU (device=cuda), but torch finds none here; choose device=cpu or auto")
     return torch.device("cuda" if plan.device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _inner(learner: Learner, plan: MetaPlan, support: Batch, random: torch.Generator) -> tuple[Batch, Draws]:
+    """The batches of all inner steps and their draws, each with a leading axis of steps."""
+    steps = 1 if plan.traits.outer == "closed form" else plan.inner_steps
+    batches = [_inner_batch(plan, support, random) for _ in range(steps)]
+    return _stacked(batches), _stacked([learner.draw(batch, random) for batch in batches])
 
 
 def _inner_batch(plan: MetaPlan, support: Batch, random: torch.Generator) -> Batch:

@@ -61,7 +61,6 @@ def write(directory: str | Path, made: Start, seen: Trajectory | None, family: T
         "rows": _rows(made, seen),
         "split": "" if seen is None else seen.split,
         "measured": 0 if seen is None else len(next(iter(seen.values.values()))),
-        "usable": made.learner.kind in ("vae", "gan", "classifier"),
     }
     environment = _environment()
     page = environment.get_template("start.html").render(

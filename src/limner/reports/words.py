@@ -16,6 +16,7 @@ LEARNERS = {
     "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier",
     "vae-gan": "a variational autoencoder with a critic (VAE-GAN)",
     "vq-vae": "an autoencoder with a codebook (VQ-VAE)", "flow": "a flow learned by flow matching",
+    "prototypical": "a prototypical network",
     "pix2pix": "a translator learned from pairs (pix2pix)", "cycle": "a translator learned without pairs (CycleGAN)",
 }  # fmt: skip
 OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
@@ -190,6 +191,8 @@ def strategy_in_words(strategy: Strategy) -> str:
     >>> strategy_in_words(Strategy(steps=200, batch=0))
     '200 steps of Adam at rate 0.001, each on all images.'
     """
+    if not strategy.steps:
+        return "No steps: the start as it is, with what is fitted to the images without any."
     budget = f"{strategy.steps:,} steps"
     if strategy.seconds:
         budget = (

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.seeds import generator
@@ -44,9 +45,11 @@ def split(
     """A task from ``images``: ``shots`` of them, chosen by ``seed``, to learn from, and the others to be judged on.
 
     ``queries`` bounds the number of the others; ``query`` is ``None`` where nothing is left (or ``queries`` is 0).
-    Classes play no part: choose them before, with ``classes=`` in the data spec or :meth:`ImageSet.select`.
+    Classes play no part: choose them before, with ``classes=`` in the data spec or :meth:`ImageSet.select`. Only where
+    the goal is to classify are the shots shared among the classes, as their sizes are, and none is left out.
 
-    Raises :class:`LimnerError` where there are fewer images than shots, or fewer left than ``queries``.
+    Raises :class:`LimnerError` where there are fewer images than shots, fewer left than ``queries``, or fewer shots
+    than classes to tell apart.
 
     >>> import torch
     >>> task = split(ImageSet(torch.zeros(12, 1, 16, 16, dtype=torch.uint8), name="tiny"), shots=5, seed=0)
@@ -66,6 +69,8 @@ def split(
             f"ask for at most {left} queries"
         )
     order = torch.randperm(len(images), generator=generator(seed, "split"))
+    if goal == "classify" and images.labels is not None:
+        order = _shared(order, images, shots)
     held = order[shots : len(images) if queries is None else shots + queries]
     return Task(
         goal=goal,
@@ -75,6 +80,27 @@ def split(
         seed=seed,
         source=source or images.name,
     )
+
+
+def _shared(order: Tensor, images: ImageSet, shots: int) -> Tensor:
+    """``order`` with ``shots`` images first that hold a part of every class, as large as its size commands.
+
+    The k-th of a class's m images, from 0, has the place k/m, so that the first of every class come before all others.
+    """
+    assert images.labels is not None
+    classes = int((torch.bincount(images.labels) > 0).sum())
+    if shots < classes:
+        raise LimnerError(
+            f"{images.name} has {classes} classes, of which {shots} {'shot tells' if shots == 1 else 'shots tell'} too "
+            f"little; give {classes} shots or more, one for each class, or fewer classes with classes="
+        )
+    labels, by_class = images.labels[order].sort(stable=True)
+    counts = torch.bincount(labels)
+    places = torch.empty(len(order))
+    places[by_class] = (torch.arange(len(order)) - (counts.cumsum(0) - counts)[labels]) / counts[labels]
+    first = torch.zeros(len(order), dtype=torch.bool)
+    first[places.argsort(stable=True)[:shots]] = True
+    return torch.cat([order[first], order[~first]])
 
 
 def _counted(count: int) -> str:

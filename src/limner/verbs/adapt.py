@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
-from limner.verbs.classes import check_start, with_classes
+from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, learner_of, prepare
 
 if TYPE_CHECKING:
@@ -56,6 +56,8 @@ def adapt(
     if goal == "translate":
         learner, given_sides = translation.defaults(prepared.images, learner)
         options = given_sides | (options or {})
+    if goal == "classify":
+        options = told_apart(options, prepared.task, spec)
     with Memory.open(memory) as remembered:
         given = None if start in ("auto", "scratch") else find_start(start, remembered, shape)
         if given is not None:
@@ -70,21 +72,18 @@ def adapt(
         found = adviser.recommend(
             prepared.task, budget_seconds=limits.seconds, learner=learner, budget_steps=limits.steps
         )
-        advice = choose(found, start, learner)
+        reference = start if given is None or start.startswith("shipped:") else given.sha256
+        advice = choose(found, reference, learner)
         strategy = advice.strategy.replace(**given_fields)
-        if given is not None:
-            strategy = strategy.replace(start=start if start.startswith("shipped:") else given.sha256)
-        elif start == "scratch":
-            strategy = strategy.replace(start="scratch")
+        if reference != "auto":
+            strategy = strategy.replace(start=reference)
         begun = given if given is not None else find_start(strategy.start, remembered, shape)
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **advice.options | (options or {}))
         else:
-            network = learner_of(begun, strategy.start, options)
-            if goal == "generate":
-                check_start(network.options, prepared.task, spec, strategy.start)
+            network = learner_of(begun, strategy.start, options, prepared.task)
         order = Order(
             verb="adapt",
             goal=goal,
@@ -102,7 +101,8 @@ def adapt(
 
 
 def choose(found: list[Recommendation], start: str, learner: str | None) -> Recommendation:
-    """The best advice for what was asked: from ``scratch`` the best that begins there, else the best from a start.
+    """The best advice for what was asked: from ``scratch`` the best that begins there, else the best from that start,
+    or from any where there is none.
 
     Raises :class:`LimnerError` where there is none.
     """
@@ -113,4 +113,5 @@ def choose(found: list[Recommendation], start: str, learner: str | None) -> Reco
     if start == "auto":
         return found[0]
     alike = [advice for advice in found if (advice.strategy.start == "scratch") == (start == "scratch")]
-    return (alike or found)[0]
+    same = [advice for advice in found if advice.strategy.start == start]
+    return (same or alike or found)[0]

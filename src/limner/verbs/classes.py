@@ -43,15 +43,38 @@ def with_classes(options: dict[str, Any] | None, task: Task, spec: str) -> dict[
     return options
 
 
-def check_start(options: dict[str, Any], task: Task, spec: str, start: str) -> None:
-    """Raises :class:`LimnerError` where the ``options`` of a start are those of a conditional learner, and the images
-    do not have as many classes."""
-    wanted, given = options.get("classes", 1), len(task.support.class_names)
-    if wanted > 1 and wanted != given:
+def told_apart(options: dict[str, Any] | None, task: Task, spec: str) -> dict[str, Any]:
+    """The ``options`` of a learner that is to classify, with ``classes`` as the images have them.
+
+    Raises :class:`LimnerError` where the images have fewer than two classes, or others than asked for.
+    """
+    options, count = dict(options or {}), len(task.support.class_names)
+    if task.support.labels is None or count < 2:
         raise LimnerError(
-            f"the start {start} makes images of {wanted} classes, but {spec} has {given or 'none'}; choose as many "
-            "with classes=, or begin from scratch"
+            f"{spec} does not have the classes that are to be told apart; give two or more, in a folder each, or with "
+            "an array of labels"
         )
+    if options.setdefault("classes", count) != count:
+        raise LimnerError(f"{spec} has {count} classes, not {options['classes']!r}; give classes={count}")
+    return options
+
+
+def of_start(description: dict[str, Any], task: Task, start: str) -> dict[str, Any]:
+    """The ``description`` of a start's learner, for the classes of the task.
+
+    Raises :class:`LimnerError` where it was made for others.
+    """
+    from limner.learners import for_classes
+
+    given = len(task.support.class_names)
+    found = for_classes(description, given)
+    if found is None:
+        does = "tells apart" if task.goal == "classify" else "makes images of"
+        raise LimnerError(
+            f"the start {start} {does} {description['options']['classes']} classes, but {task.source} has "
+            f"{given or 'none'}; choose as many with classes=, or begin from scratch"
+        )
+    return found
 
 
 def is_conditional(run: Run) -> bool:

@@ -134,6 +134,11 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
             starts.refuse_unknown(reference, memory)
         raise
     shape = tuple(model.learner_description["image_shape"])
+    if model.learner_description["kind"] == "regressor" and shape != tuple(image_shape):
+        raise LimnerError(
+            f"the start {reference} is a regressor, which learned functions of numbers: no image can be put through "
+            "it; give the start of a classifier or a prototypical network, or go on from this one by limner meta-train"
+        )
     if shape != tuple(image_shape):
         raise LimnerError(
             f"the start {reference} was made for images of {_size(shape)}, but these are {_size(image_shape)}; "
@@ -178,7 +183,7 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
     ``options`` ask for another than it is."""
     from limner.learners import rebuild
 
-    network = rebuild(for_classes(begun.learner_description, task, start))
+    network = rebuild(classes.of_start(begun.learner_description, task, start))
     if any(network.options.get(name) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
@@ -199,7 +204,11 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
         return None
     if task.goal == "classify":
         shown = batch_of(task.support)
-        return lambda params: classify.classified(learner, learner.finish(params, shown, generator(seed, "finish")), query)
+
+        def right(params: Params) -> dict[str, float]:
+            return classify.classified(learner, learner.finish(params, shown, generator(seed, "finish")), query)
+
+        return right
     if isinstance(query, TwoSided) and isinstance(task.support, TwoSided):
         known = some_of(task.support.targets, seed)
         return lambda params: translation.scored(learner, params, query, known, seed, bootstraps=0).plain()

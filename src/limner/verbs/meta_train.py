@@ -55,6 +55,15 @@ class Learned(NamedTuple):
     page: Path | None = None
     test: dict[str, Any] = {}  # noqa: RUF012 (never changed)
 
+    @property
+    def use(self) -> str:
+        """The command that adapts the start to new images; empty where there is none for such a learner."""
+        from limner.memory.portfolio import goals_of
+
+        goals = goals_of(self.configuration["learner"])
+        shots = self.shots * (self.configuration.get("ways") or 1)
+        return f"limner adapt {goals[0]} DATA --shots {shots} --start {self.sha256[:12]}" if goals else ""
+
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types."""
         told = {name: None if place is None else str(place) for name, place in self._places().items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import directories, translation
-from limner.verbs.classes import check_start, with_classes
+from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare
 
 if TYPE_CHECKING:
@@ -57,21 +57,14 @@ def train(
                 _, given_sides = translation.defaults(prepared.images, learner)
                 options = given_sides | (options or {})
             if goal == "classify":
-                if len(prepared.images.class_names) < 2:
-                    raise LimnerError(
-                        f"{spec} does not have the classes that a {learner} learns to tell apart; "
-                        "give two or more, in a folder each, or with an array of labels"
-                    )
-                options = {"classes": len(prepared.images.class_names)} | (options or {})
+                options = told_apart(options, prepared.task, spec)
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
             network = create(learner, shape, **(options or {}))
         else:
             if (kind := begun.learner_description["kind"]) != learner:
                 raise LimnerError(f"the start {start} is a {kind}, not a {learner}; train that, or choose another")
-            network = learner_of(begun, start, options)
-            if goal == "generate":
-                check_start(network.options, prepared.task, spec, start)
+            network = learner_of(begun, start, options, prepared.task)
         order = Order(
             verb="train",
             goal=goal,
