@@ -45,6 +45,28 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class Decoding(Protocol):
+    """A learner that makes images from latents of ``options["latents"]`` numbers."""
+
+    def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Latents ``(n, latents)`` to images ``(n, c, h, w)`` in [0, 1]; can be differentiated. Of the classes
+        ``labels (n,)``, or of all in turn, where there are some."""
+
+
+@runtime_checkable
+class Coded(Protocol):
+    """A learner whose images come from maps of discrete codes, drawn by a network of its own."""
+
+    code_shape: tuple[int, int]
+
+    def draw_latents(self, params: Params, count: int, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+        """``count`` latents ``(count, numbers)`` as for its samples, of the classes ``labels``, or of all in turn."""
+
+    def decode_codes(self, params: Params, codes: Tensor) -> Tensor:
+        """Which code stands at each place, int64 ``(n, *code_shape)``, to images ``(n, c, h, w)`` in [0, 1]."""
+
+
+@runtime_checkable
 class Constrained(Protocol):
     """A learner some of whose parameters are held to a set, such as the clipped weights of a Wasserstein critic."""
 
