@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from limner.cli import exchange, help, memory, meta, options, show, translation, trouble
+from limner.cli import augment, exchange, help, memory, meta, options, show, translation, trouble
 from limner.errors import LimnerError
 
 app = help.App(
@@ -197,6 +197,7 @@ def train(
 
 
 meta.add_to(app)
+augment.add_to(app)
 
 
 @app.command(epilog="Example: limner sample runs/my-images --count 64 --out samples")
@@ -292,7 +293,8 @@ def data(
     A data spec is KIND[:PATH][,option=value...], or simply the path of a folder, .zip, .npz or IDX file:
 
     \b
-      glyphs, digits, photos           images that come with Limner; glyphs has script=, characters=
+      glyphs, digits, photos, sprites  images that come with Limner; glyphs has script=, characters=,
+                                       sprites (coloured things that never were) has kinds=
       folder:PATH, zip:PATH            image files; sub-folders are classes
       npz:PATH                         a NumPy archive; images=, labels=, groups= name its arrays
       idx:PATH                         a file in MNIST's format; labels= is the file of labels
@@ -307,7 +309,7 @@ def data(
       classes=cat+dog, classes=c*      only these classes, by their names; classes=5 is the class called 5,
                                        classes=0-4 those called 0 to 4; never places in the list
       limit=20                         at most so many images of each class
-      per_class=20, seed=1             for glyphs and photos: how many to draw of each class, and which
+      per_class=20, seed=1             for glyphs, photos, sprites: how many to draw of each class, and which
       memory_limit=500000000           bytes above which images are mapped from a file on the disk
     """
     from limner.verbs.data import describe as verb

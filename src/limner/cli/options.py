@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-KINDS = "glyphs, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, then ,option=value as needed"
+KINDS = (
+    "glyphs, sprites, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, then ,option=value as needed"
+)
 MODELS = "scratch, shipped:NAME, or a model: its sha256, name or run (limner memory list starts shows the starts)"
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {KINDS}.")]

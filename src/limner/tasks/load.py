@@ -57,6 +57,10 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
         from limner.tasks.photos import open_photos
 
         return _from_arrays(open_photos(known), known, name, progress)
+    if known.kind == "sprites":
+        from limner.tasks.sprites import open_sprites
+
+        return _from_arrays(open_sprites(known), known, name, progress)
     if known.kind == "hf":
         from limner.tasks.hub import open_dataset
 

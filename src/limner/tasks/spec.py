@@ -60,6 +60,7 @@ OPTIONS: dict[str, Option] = {
     "split": Option(str, "the name of a split, as in train"),
     "per_class": Option(_whole(1, 100_000), "images of each class, from 1"),
     "script": Option(str, "names of scripts, as in greek+cyrillic"),
+    "kinds": Option(_whole(2, 100_000), "how many kinds, from 2"),
     "characters": Option(_whole(1), "the most classes, from 1"),
     "seed": Option(_whole(0), "a whole number from 0"),
 }
@@ -84,6 +85,11 @@ KINDS: dict[str, Kind] = {
         ("script", "per_class", "characters", "seed"),
     ),
     "digits": Kind("1,797 handwritten digits in 10 classes (scikit-learn)", ""),
+    "sprites": Kind(
+        "small coloured things drawn from random fields; options kinds, per_class, seed",
+        "",
+        ("kinds", "per_class", "seed"),
+    ),
     "photos": Kind("patches of photographs, each photograph a class (scikit-image)", "", ("per_class", "seed")),
     "folder": Kind("a folder of images; sub-folders, where there are any, are the classes", "PATH", ("part",)),
     "zip": Kind("a zip archive of images, read as a folder without unpacking it", "PATH", ("part",)),
