@@ -69,6 +69,7 @@ class Training:
     sound       the state that a roll-back goes to (``None`` before the first step: the start)
     watched     what the guard of a game remembers
     best        parameters with the lowest ``best_score`` so far
+    held_out    what held-out shots said of how many steps to take (``limner.engine.held_out.Decision``; empty: nothing)
     choices     what was chosen by measuring at the start and must stay the same after a resume
     id          of the run, the same after a resume
     """
@@ -88,6 +89,7 @@ class Training:
     best_score: float = float("inf")
     curve: list[CurvePoint] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    held_out: dict[str, Any] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     memory: Batch = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(6))
@@ -122,7 +124,7 @@ def save(training: Training, identity: dict[str, Any], directory: Path) -> None:
     write_atomically(directory / NAME, to_bytes(owned, metadata={"training": json.dumps(plain)}))
 
 
-_PLAIN = ("seconds", "slowed", "rollbacks", "best_score", "notes", "choices", "id")
+_PLAIN = ("seconds", "slowed", "rollbacks", "best_score", "notes", "held_out", "choices", "id")
 
 
 def _under(prefix: str, params: Params) -> Params:

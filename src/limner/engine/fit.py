@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from limner.config import Strategy
-from limner.engine import checkpoint
+from limner.config import ENDLESS, Strategy
+from limner.engine import checkpoint, held_out
 from limner.engine.adapters import Adapted, adapting
 from limner.engine.augment import augmented
 from limner.engine.checkpoint import Sound, Training
 from limner.engine.checks import check, digest, fitting_start
 from limner.engine.events import Listener, StopOnInterrupt
 from limner.engine.guard import Guard
+from limner.engine.held_out import Features, Limits
 from limner.engine.optimisers import create
 from limner.engine.pictures import pictured
-from limner.engine.run import Run, curve_csv
+from limner.engine.run import Run, curve_csv, sample_bytes
 from limner.engine.step import StepResult, init_states, step
 from limner.errors import LimnerError
 from limner.learners import Learner, batch_of, describe
 from limner.learners.base import Remembering
 from limner.model_file import write_atomically
-from limner.seeds import generator
+from limner.seeds import derive, generator
 from limner.tasks import ImageSet, Pairs, Task, TwoSided, one_pass
 from limner.types import Batch, Cost, CurvePoint, Params
 
@@ -66,6 +68,7 @@ def fit(
     listeners: Sequence[Listener] = (),
     resume: bool = False,
     opening: Opening | None = None,
+    features: Features | None = None,
 ) -> Run:
     """Train ``learner`` on the task's support set under ``strategy``; the run.
 
@@ -77,6 +80,8 @@ def fit(
     resume     go on exactly where the checkpoint in ``directory`` is: a resumed run is the same, bit by bit, as one
                that was never stopped
     opening    what is done with the start in place of the first steps
+    features   what ``strategy.early_stopping`` holds samples against shots in (see :mod:`limner.engine.held_out`), for
+               example ``limner.metrics.extractor("glyph-net")``
 
     Ctrl-C ends it after the current step with state ``stopped``. A step whose losses or gradients are not finite is
     never taken: training goes back to a sound state with half the rate and says so; if that does not help, the run ends
@@ -88,6 +93,7 @@ def fit(
     if resume and place is None:
         raise LimnerError("a run can only be resumed from a directory; give the one that holds its checkpoint")
     check(learner, task, strategy)
+    held_out.check(learner, strategy, features)
     begun = fitting_start(learner, start, seed, strategy)
     trained = adapting(learner, None if start is None else begun, strategy)
     session = _Session(trained, task, strategy, seed, begun, judge, listeners, place, opening)
@@ -103,7 +109,9 @@ def fit(
     ended = "failed"
     try:
         with StopOnInterrupt() as interrupt:
-            state = session.train(training, interrupt)
+            if features is not None:
+                session.decide(training, interrupt, features, start is not None)
+            state = "stopped" if interrupt.asked else session.train(training, interrupt)
         if state == "stopped":
             session.save(training)
         else:
@@ -170,10 +178,44 @@ class _Session:
         taken = 0 if self.opening is None else self.opening.steps
         return Training(dict(self.begun), states, average, generator(self.seed, "fit"), nothing, taken)
 
-    def train(self, training: Training, interrupt: StopOnInterrupt) -> str:
-        """Steps until the budget is spent, and a last look at what the last of them led to; how it ended."""
+    def decide(self, training: Training, interrupt: StopOnInterrupt, features: Features, from_start: bool) -> None:
+        """Where early stopping is asked for, how many steps to take: by held-out shots, once, before the first step."""
+        strategy, limits = self.strategy, Limits.of(training, self.strategy)
+        if not strategy.early_stopping or training.held_out:
+            return
+        self.tell("on_note", "early stopping: finding out by held-out shots how many steps to take")
+
+        def follow(learned: ImageSet, place: int, seconds: float) -> Iterator[tuple[int, Tensor]]:
+            task, seed = replace(self.task, support=learned, query=None), derive(self.seed, "held out", place)
+            fold = replace(self, task=task, seed=seed, judge=None, listeners=(), place=None)
+            tried = fold.begin()
+            fold.guard.begin(tried)
+            for wanted in held_out.grid(limits.steps, from_start):
+                if wanted < tried.step:  # the opening stands for these
+                    continue
+                state = fold.train(tried, interrupt, Limits(wanted, seconds))
+                if tried.step < wanted or state != "finished":
+                    return
+                params = fold.finished(tried.average or tried.params)
+                yield wanted, sample_bytes(self.plain, params, held_out.SAMPLES, derive(seed, "samples"))
+
+        found = held_out.decide(self.task.support, follow, features, self.seed, limits.seconds)
+        if interrupt.asked:
+            return
+        training.held_out = found.to_json()
+        note = found.told(f"{strategy.steps:,} steps" if strategy.steps < ENDLESS else f"{strategy.seconds:g} seconds")
+        training.notes.append(note)
+        self.tell("on_note", note)
+        self.save(training)
+
+    def train(self, training: Training, interrupt: StopOnInterrupt, limits: Limits | None = None) -> str:
+        """Steps until the budget is spent, and a last look at what the last of them led to; how it ended.
+
+        limits  where it ends, if not where strategy and held-out shots say
+        """
+        limits = limits or Limits.of(training, self.strategy)
         while True:
-            state = self._steps(training, interrupt)
+            state = self._steps(training, interrupt, limits)
             if state == "failed" or self._is_sound(training):
                 return state
             if not self._roll_back(training):
@@ -181,13 +223,13 @@ class _Session:
             if state == "stopped":
                 return state
 
-    def _steps(self, training: Training, interrupt: StopOnInterrupt) -> str:
+    def _steps(self, training: Training, interrupt: StopOnInterrupt, limits: Limits) -> str:
         """Steps until the budget is spent; how it ended. ``training`` is the state all along."""
         strategy, optimiser = self.strategy, create(self.strategy)
         log_every = max(1, strategy.steps // _LOGGED_POINTS)
         begun = time.perf_counter() - training.seconds
         saved = time.monotonic()
-        while training.step < strategy.steps and not (strategy.seconds and training.seconds >= strategy.seconds):
+        while training.step < limits.steps and not (limits.seconds and training.seconds >= limits.seconds):
             batch = self._batch(training) | self.guard.extras(training)
             draws = self.learner.draw(batch, training.random)
             rate = strategy.learning_rate * training.slowed * self._schedule(training)
@@ -224,7 +266,7 @@ class _Session:
             self.guard.follow(training, result, len(next(iter(batch.values()))))
             self.tell("on_step", training.step, losses)
             due = strategy.evaluate_every and training.step % strategy.evaluate_every == 0
-            if due and training.step < strategy.steps:
+            if due and training.step < limits.steps:
                 self.evaluate(training)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 self.save(training)
@@ -267,12 +309,12 @@ class _Session:
 
     def run(self, training: Training, state: str) -> Run:
         """The run, with what is fitted after training."""
-        support = batch_of(self.task.support)
+        decided = held_out.Decision.from_json(training.held_out) if training.held_out else None
 
         def finish(params: Params) -> Params:
             if state == "failed" and not all(bool(value.isfinite().all()) for value in params.values()):
-                return params  # a start that was unsound already: nothing can be fitted to it
-            return self.plain.finish(params, support, generator(self.seed, "finish"))
+                return self.whole(params)  # a start that was unsound already: nothing can be fitted to it
+            return self.finished(params)
 
         return Run(
             learner=self.plain,
@@ -280,11 +322,11 @@ class _Session:
             source=self.task.source,
             strategy=self.strategy,
             seed=self.seed,
-            params=finish(self.whole(training.average or training.params)),
-            best=finish(self.whole(training.best)) if training.best else None,
+            params=finish(training.average or training.params),
+            best=finish(training.best) if training.best else None,
             state=state,
-            curve=training.curve,
-            cost=Cost(training.seconds, training.step, torch.get_num_threads()),
+            curve=[*(decided.curve() if decided else ()), *training.curve],
+            cost=Cost(training.seconds + (decided.seconds if decided else 0), training.step, torch.get_num_threads()),
             notes=training.notes,
             task={
                 "sha256": self.task.sha256,
@@ -293,6 +335,10 @@ class _Session:
             },
             id=training.id,
         )
+
+    def finished(self, params: Params) -> Params:
+        """What predictions use, of the parameters that are trained: with what is fitted to the images learned from."""
+        return self.plain.finish(self.whole(params), batch_of(self.task.support), generator(self.seed, "finish"))
 
     def tell(self, event: str, *details: Any) -> None:
         """Tell all listeners."""
@@ -340,7 +386,7 @@ class _Session:
             return 1.0
         used = training.step / strategy.steps
         if strategy.seconds:
-            used = max(used, training.seconds / strategy.seconds)
+            used = max(used, training.seconds / Limits.of(training, strategy).seconds)
         return 0.5 * (1 + math.cos(math.pi * min(used, 1.0)))
 
     def _point(self, seconds: float) -> int:
