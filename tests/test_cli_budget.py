@@ -24,6 +24,8 @@ from limner.verbs.budget import Budget, parse
         ("2m", None, 120),
         ("1.5h", None, 5400),
         ("500steps", 500, None),
+        ("0steps", 0, None),
+        ("2m,0steps", 0, 120),
         ("1 step", 1, None),
         ("2m,500steps", 500, 120),
         ("500steps, 2m", 500, 120),
@@ -36,7 +38,7 @@ def test_reads_what_people_write(text, steps, seconds):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "soon", "-3s", "0s", "0steps", "1.5steps", "2m,3s", "5steps,6steps", "3 days", "s", "1e3"]
+    "text", ["", "soon", "-3s", "0s", "1.5steps", "-1steps", "2m,3s", "5steps,6steps", "3 days", "s", "1e3"]
 )
 def test_refuses_what_it_cannot_read(text):
     with pytest.raises(LimnerError, match=r"budget .* cannot be read; right would be"):

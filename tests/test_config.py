@@ -14,8 +14,7 @@ from limner.errors import LimnerError
 @pytest.mark.parametrize(
     ("field", "value", "right"),
     [
-        ("steps", 0, "a whole number from 1"),
-        ("steps", -3, "a whole number from 1"),
+        ("steps", -3, "a whole number from 0"),
         ("warmup", -1, "a whole number from 0"),
         ("evaluate_every", -5, "a whole number from 0"),
         ("seconds", -1.0, "a number from 0"),

@@ -92,7 +92,7 @@ def fitting_start(learner: Learner, start: Params | None, seed: int, strategy: S
 
     They come in the learner's own order and type: sums over all parameters depend on the order in the last bit.
     Raises :class:`LimnerError` for names or shapes that do not fit, and frozen names that do not exist or leave nothing
-    to learn.
+    to learn; of no start where no steps are to be taken.
     """
     fresh = learner.init(seed)
     for name in strategy.frozen:
@@ -107,6 +107,11 @@ def fitting_start(learner: Learner, start: Params | None, seed: int, strategy: S
                 "give it the rate 0 in player_rates"
             )
     if start is None:
+        if not strategy.steps:
+            raise LimnerError(
+                f"no steps from scratch would learn nothing: a {learner.kind} needs a start for that, or steps to take; give "
+                "--start, or a budget such as 500steps"
+            )
         return fresh
     for name, value in fresh.items():
         found = tuple(start[name].shape) if name in start else None

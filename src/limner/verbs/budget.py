@@ -13,7 +13,8 @@ UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 class Budget(NamedTuple):
     """When to end: after so many steps, after so many seconds, or whichever comes first; ``None`` = not limited.
 
-    A training takes a time without steps for all there is: it goes on until then (see ``Strategy.within``).
+    A training takes a time without steps for all there is: it goes on until then (see ``Strategy.within``). No steps at
+    all are a budget too: then a start answers as it is.
     """
 
     steps: int | None = None
@@ -23,7 +24,7 @@ class Budget(NamedTuple):
 def parse(text: str | int | float | None) -> Budget:
     """The budget in ``text``: ``60s``, ``2m``, ``1h``, ``500steps``, or a time and steps with a comma between.
 
-    A bare number is seconds. Raises :class:`LimnerError` for anything else, or a number that is not above 0.
+    A bare number is seconds. Only steps may be 0. Raises :class:`LimnerError` for anything else.
 
     >>> parse("2m")
     Budget(steps=None, seconds=120.0)
@@ -37,7 +38,7 @@ def parse(text: str | int | float | None) -> Budget:
     for part in str(text).split(","):
         found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]*)\s*", part.lower())
         number, unit = (float(found[1]), found[2] or "s") if found else (0.0, "")
-        if number > 0 and unit in ("step", "steps") and number.is_integer() and steps is None:
+        if found and unit in ("step", "steps") and number.is_integer() and steps is None:
             steps = int(number)
         elif number > 0 and unit in UNITS and seconds is None:
             seconds = number * UNITS[unit]

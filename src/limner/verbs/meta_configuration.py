@@ -189,7 +189,7 @@ def _plan(algorithm: str, learner: str, budget: str | None, fields: dict[str, An
     limits = budgets.parse(budget)
     ends: dict[str, Any] = {}
     if budget is not None:
-        ends = {"steps": limits.steps or 10**9, "seconds": limits.seconds or 0.0}
+        ends = {"steps": 10**9 if limits.steps is None else limits.steps, "seconds": limits.seconds or 0.0}
     like = MetaPlan().to_json()
     said = {**typed(in_file, like, "plan"), **typed(fields, like, "plan"), **ends}
     plan = {**recipe(algorithm, learner), **said}
