@@ -109,8 +109,8 @@ def fitting_start(learner: Learner, start: Params | None, seed: int, strategy: S
     if start is None:
         if not strategy.steps:
             raise LimnerError(
-                f"no steps from scratch would learn nothing: a {learner.kind} needs a start for that, or steps to take; give "
-                "--start, or a budget such as 500steps"
+                f"no steps from scratch would learn nothing: a {learner.kind} needs a start for that, or steps to "
+                "take; give --start, or a budget such as 500steps"
             )
         return fresh
     for name, value in fresh.items():
