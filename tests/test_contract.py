@@ -64,6 +64,8 @@ LEARNERS = {
         2,
     ),
     "flow classes": ("flow", (1, 16, 16), {"width": 2, "integration_steps": 2, "classes": 2}, 2),
+    "imle": ("imle", (1, 16, 16), {"latents": 3, "width": 4, "pool": 6}, 0),
+    "imle mlp plain": ("imle", (1, 1, 2), {**POINTS, "pool": 6, "radius": 0.0}, 0),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),
     "classifier conv4": ("classifier", (1, 16, 16), {"classes": 2, "width": 4, "network": "conv4"}, 2),
     "prototypical": ("prototypical", (1, 16, 16), {"classes": 2, "width": 4}, 2),

@@ -13,6 +13,7 @@ from limner.learners.classifier import Classifier
 from limner.learners.cycle import Cycle
 from limner.learners.flow import Flow
 from limner.learners.gan import GAN
+from limner.learners.imle import IMLE
 from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
@@ -26,13 +27,14 @@ from limner.types import Batch
 
 CATALOGUE: dict[str, Any] = {
     learner.kind: learner
-    for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE, VAEGAN)
+    for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE, VAEGAN, IMLE)
 }
 """Every learner by the name that the command line and the memory use."""
 
 __all__ = [
     "CATALOGUE",
     "GAN",
+    "IMLE",
     "VAE",
     "VAEGAN",
     "VQVAE",
