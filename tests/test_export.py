@@ -171,3 +171,23 @@ def test_the_command_writes_once_and_replaces_only_its_own(tmp_path, capsys):
     assert (tmp_path / "theirs.onnx").read_text() == "not ours"
     assert main(["export", str(tmp_path / "run"), "--onnx", "--out", str(tmp_path / "it.pt")]) == 2
     assert ".onnx" in capsys.readouterr().err
+
+
+def test_a_flow_takes_noise_of_the_images_shape(tmp_path):
+    run = run_of("flow", integrator="heun", integration_steps=2, classes=3)
+    made, session = exported(run, tmp_path / "run")
+    assert made.inputs == {"noise": ["n", *SHAPE], "labels": ["n"]}
+    noise, labels = torch.randn(4, *SHAPE), torch.tensor([2, 0, 1, 2])
+    right = run.learner.decode(run.params, noise.flatten(1), labels).detach()
+    assert differs(session.run(None, {"noise": noise.numpy(), "labels": labels.numpy()})[0], right) < 1e-5
+
+
+def test_the_decoder_of_a_vq_vae_takes_codes(tmp_path):
+    run = run_of("vq-vae", codes=8, code_size=4, prior_width=4)
+    made, session = exported(run, tmp_path / "run")
+    assert made.inputs == {"codes": ["n", 4, 4]}
+    images = torch.rand(5, *SHAPE)
+    codes = run.learner.held(run.params, {"images": images})["held_indices"]
+    right = run.learner.predict(run.params, Request("reconstruct", images=images), torch.Generator())
+    assert differs(session.run(None, {"codes": codes.numpy()})[0], right) < 1e-5
+    assert "which of the 8 codes" in made.metadata["meaning"]

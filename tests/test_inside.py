@@ -16,6 +16,7 @@ from limner.errors import LimnerError
 from limner.inside import decoded, drawn, slerp
 from limner.learners import create
 from limner.metrics import extractor
+from limner.types import Request
 
 
 def run_of(kind: str = "vae", **options) -> limner.Run:
@@ -175,6 +176,48 @@ def test_a_learner_without_latents_says_so():
         limner.interpolate(run)
 
 
+@pytest.mark.parametrize(("kind", "classes"), [("flow", 1), ("flow", 2), ("vq-vae", 2)])
+def test_latents_that_are_maps_lead_from_image_to_image_but_mean_nothing_singly(kind, classes):
+    run = a_map_run(kind, classes)
+    found = limner.interpolate(run, pairs=2, steps=3, seed=1)
+    assert found.images.shape == (2, 3, 1, 16, 16)
+    ends = decoded(run, found.latents[:, -1], torch.arange(2) if classes > 1 else None).mul(255).round()
+    assert (found.images[:, -1].float() - ends).abs().max() <= 1
+    for what in (limner.traverse, limner.attribution):
+        with pytest.raises(LimnerError, match=r"are maps of the shape .* next to nothing"):
+            what(run)
+
+
+def a_map_run(kind: str, classes: int = 1) -> limner.Run:
+    small = {"integration_steps": 3} if kind == "flow" else {"codes": 8, "code_size": 4, "prior_width": 4}
+    learner = create(kind, (1, 16, 16), width=4, classes=classes, **small)
+    return limner.Run(learner, "dots", "", limner.Strategy(), 0, learner.init(seed=0))
+
+
+def test_what_a_flow_carries_back_to_noise_it_carries_forth_again():
+    learner = create("flow", (1, 16, 16), width=4, integration_steps=40)
+    random = torch.Generator().manual_seed(0)
+    params = {n: v + 0.1 * torch.randn(v.shape, generator=random) for n, v in learner.init(seed=0).items()}
+    run = limner.Run(learner, "dots", "", limner.Strategy(), 0, params)
+    images = torch.rand(2, 1, 16, 16, generator=random)
+    found = limner.invert(run, images, steps=0)
+    assert (found.latents - (2 * images - 1).flatten(1)).abs().max() > 0.1  # it did move
+    assert found.error.max() < 2e-3
+    mean, log_variance = learner.encode(params, images)
+    assert torch.equal(mean, found.latents)
+    assert (log_variance == -math.inf).all()
+
+
+def test_what_a_vq_vae_encodes_decodes_to_its_reconstruction():
+    run = a_map_run("vq-vae")
+    images = torch.rand(2, 1, 16, 16)
+    again = run.learner.predict(run.params, Request("reconstruct", images=images), torch.Generator())
+    assert torch.allclose(decoded(run, limner.invert(run, images, steps=0).latents), again, atol=1e-6)
+    sampled = run.learner.predict(run.params, Request("sample", count=3), torch.Generator().manual_seed(5))
+    codes = run.learner.draw_latents(run.params, 3, None, torch.Generator().manual_seed(5))
+    assert torch.allclose(decoded(run, codes), sampled, atol=1e-6)
+
+
 def test_nearest_finds_the_samples_themselves():
     run = run_of("gan")
     samples = run.sample(3, seed=1)
@@ -231,3 +274,19 @@ def test_inspect_of_a_run_without_latents_writes_nothing(there, capsys):
     assert main(["inspect", str(there / "sorts"), "--out", str(there / "nothing"), *memory]) == 2
     assert "no latents" in capsys.readouterr().err
     assert not (there / "nothing").exists()
+
+
+def test_inspect_of_a_flow_shows_ways_and_real_images_but_no_dimensions(there, capsys):
+    small = ["--option", "width=4", "--option", "integration_steps=2", "--memory", str(there / "memory")]
+    words = ["train", "flow", "digits,size=16,classes=3", "--shots", "10", "--budget", "2steps", *small]
+    assert main([*words, "--out", str(there / "flow")]) == 0
+    assert "From one image to another" in (there / "flow" / "report.html").read_text()
+    capsys.readouterr()
+    words = ["inspect", str(there / "flow"), "--out", str(there / "flow-inside"), "--memory", str(there / "memory")]
+    assert main([*words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["dimensions"] == []
+    assert {path.stem for path in (there / "flow-inside").glob("*.png")} == {"interpolation", "inversion", "nearest"}
+    page = (there / "flow-inside" / "report.html").read_text()
+    assert "a map of 1 × 16 × 16 numbers" in page
+    assert "gives them itself" in page
+    assert "What each dimension changes" not in page

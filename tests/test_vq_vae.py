@@ -35,10 +35,8 @@ def test_codes_are_drawn_as_the_causal_network_says():
     chances = torch.tensor([0.5, 0.3, 0.2, 0.0, 0.0, 0.0])
     params["prior.head.3.bias"] = chances.clamp(min=1e-30).log()
     params["net.codebook"] = torch.randn(6, 3, generator=generator(0))
-    drawn = []
-    learner._show = lambda params, codes: drawn.append(codes)  # what is decoded is what was drawn
-    learner.predict(params, Request("sample", count=100), generator(1))
-    indices = torch.cdist(drawn[0].reshape(-1, 3), params["net.codebook"]).argmin(1)
+    drawn = learner.draw_latents(params, 100, None, generator(1))
+    indices = torch.cdist(drawn.reshape(-1, 3), params["net.codebook"]).argmin(1)
     shares = torch.bincount(indices, minlength=6) / len(indices)
     assert torch.allclose(shares, chances, atol=0.02)
 

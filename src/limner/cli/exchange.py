@@ -29,7 +29,9 @@ def inspect(
         str | None,
         typer.Option(metavar="NAME", help="Features beside pixels: glyph-net, efficientnet-lite0 or pixels."),
     ] = None,
-    steps: Annotated[int, typer.Option(metavar="N", help="Steps of the search for each real image.")] = 200,
+    steps: Annotated[
+        int, typer.Option(metavar="N", help="Steps of the search for each real image, where there is one.")
+    ] = 200,
     out: options.Out = None,
     memory: options.MemoryAt = None,
     seed: options.Seed = 0,

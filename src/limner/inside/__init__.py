@@ -2,7 +2,7 @@
 
 from limner.inside.attribution import Attribution, attribution
 from limner.inside.inversion import Inversion, invert
-from limner.inside.latents import decoded, drawn, has_latents
+from limner.inside.latents import decoded, drawn, has_dimensions, has_latents
 from limner.inside.paths import Interpolation, Traversal, interpolate, slerp, traverse
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "attribution",
     "decoded",
     "drawn",
+    "has_dimensions",
     "has_latents",
     "interpolate",
     "invert",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from limner.inside.latents import decoded, drawn, in_turn
+from limner.inside.latents import decoded, drawn, in_turn, refuse_maps
 from limner.inside.paths import spread
 from limner.metrics.features import extractor as extractor_of
 
@@ -35,7 +35,8 @@ def attribution(run: Run, count: int = 16, *, extractor: str | None = None, seed
 
     For dimension i: the mean over ``count`` latents z of |G(z + σᵢeᵢ) − G(z − σᵢeᵢ)| / 2, in pixels and, where an
     ``extractor`` is named (see :func:`limner.metrics.extractor`), in its features. σᵢ is the dimension's standard
-    deviation among the run's own latents. Raises :class:`LimnerError` where the run has no latents.
+    deviation among the run's own latents. Raises :class:`LimnerError` where the run has no latents, or these are
+    maps.
 
     >>> import limner
     >>> from limner.learners import create
@@ -45,6 +46,7 @@ def attribution(run: Run, count: int = 16, *, extractor: str | None = None, seed
     >>> found.maps.shape, sorted(found.order.tolist())
     (torch.Size([3, 16, 16]), [0, 1, 2])
     """
+    refuse_maps(run)
     latents, labels = drawn(run, count, seed), in_turn(run, count)
     frozen = None if extractor is None else extractor_of(extractor)
     maps, features = [], []

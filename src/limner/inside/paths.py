@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limner.engine.run import as_bytes
 from limner.errors import LimnerError
-from limner.inside.latents import check, decoded, drawn, in_turn
+from limner.inside.latents import check, decoded, drawn, in_turn, refuse_maps
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -79,7 +79,8 @@ def interpolate(
     if steps < 2:
         raise LimnerError(f"a path has two ends, so it cannot have {steps} steps; give 2 or more")
     if ends is None:
-        first, second = drawn(run, 2 * pairs, seed).chunk(2)
+        known = in_turn(run, pairs)
+        first, second = drawn(run, 2 * pairs, seed, None if known is None else known.repeat(2)).chunk(2)
     else:
         first, second = ends
         check(run, first)
@@ -109,7 +110,7 @@ def traverse(
     latent      ``(latents,)``, the one to move; ``None``: one drawn as for the run's samples
     label       its class, where the run has classes
 
-    Raises :class:`LimnerError` where the run has no latents, or has no such dimension.
+    Raises :class:`LimnerError` where the run has no latents, these are maps, or it has no such dimension.
 
     >>> import limner
     >>> from limner.learners import create
@@ -118,6 +119,7 @@ def traverse(
     >>> traverse(run, [0, 3], steps=5).images.shape
     torch.Size([2, 5, 1, 16, 16])
     """
+    refuse_maps(run)
     base = drawn(run, 1, seed) if latent is None else latent.reshape(1, -1)
     check(run, base)
     length = base.shape[1]

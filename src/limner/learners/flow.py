@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.learners.checks import check_words
-from limner.learners.labels import asked_labels, learned_labels
+from limner.learners.checks import check_latents, check_words
+from limner.learners.labels import asked_labels, decoded_labels, learned_labels
 from limner.networks import Template
 from limner.networks.unet import TimedUNet
-from limner.objectives.flow import INTEGRATORS, flow_matching, integrate
+from limner.objectives.flow import INTEGRATORS, Velocity, flow_matching, integrate
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -26,6 +27,8 @@ class Flow:
     integrator         ``euler`` or ``heun`` (twice the work a step)
     integration_steps  how many steps a sample takes
     classes            1, or how many: then the velocity is given the label
+
+    Its latents are the noise itself; each image has one, found by going the same way back.
 
     >>> flow = Flow((1, 16, 16), width=4, integration_steps=2)
     >>> flow.predict(flow.init(seed=0), Request("sample", count=2), torch.Generator().manual_seed(0)).shape
@@ -45,7 +48,7 @@ class Flow:
         classes: int = 1,
     ) -> None:
         check_words("flow", integrator=(integrator, INTEGRATORS))
-        self.image_shape = image_shape
+        self.image_shape = self.latent_shape = image_shape
         self.options: dict[str, Any] = {
             "width": width, "integrator": integrator, "integration_steps": integration_steps, "classes": classes
         }  # fmt: skip
@@ -67,11 +70,7 @@ class Flow:
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
         """The mean squared error of the velocity, over pixels and batch."""
         labels = learned_labels(batch, self.options["classes"], "flow")
-
-        def velocity(points: Tensor, times: Tensor) -> Tensor:
-            return self._net(params, points, times, labels)  # type: ignore[no-any-return]
-
-        value = flow_matching(velocity, draws["noise"], 2 * batch["images"] - 1, draws["times"])
+        value = flow_matching(self._velocity(params, labels), draws["noise"], 2 * batch["images"] - 1, draws["times"])
         return Loss(value, {"velocity": value})
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
@@ -81,18 +80,42 @@ class Flow:
         labels = asked_labels(request, self.options["classes"], "flow", generator.device)
         noise = torch.randn((request.count, *self.image_shape), generator=generator, device=generator.device)
         with torch.no_grad():
-            parts = [self._carry(params, noise[at : at + 256], labels, at) for at in range(0, len(noise), 256)]
+            parts = [
+                self._carry(params, noise[at : at + 256], None if labels is None else labels[at : at + 256])
+                for at in range(0, len(noise), 256)
+            ]
         return torch.cat(parts) if parts else torch.empty(0, *self.image_shape)
+
+    def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The images in [0, 1] that noise ``(n, c·h·w)`` is carried to, ``(n, c, h, w)``; can be differentiated.
+
+        Raises :class:`LimnerError` for latents of the wrong length.
+        """
+        check_latents("flow", latents, math.prod(self.image_shape))
+        labels = decoded_labels(latents, labels, self.options["classes"], "flow")
+        return self._carry(params, latents.reshape(-1, *self.image_shape), labels)
+
+    def encode(self, params: Params, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The noise ``(n, c·h·w)`` that is carried to ``images``, by following dx/dt = v(x, t) from t = 1 back to 0,
+        and the log variance of it: −∞, as nothing here is random. Exact as far as the integrator is."""
+        labels = decoded_labels(images, labels, self.options["classes"], "flow")
+        velocity = self._velocity(params, labels)
+
+        def backwards(points: Tensor, times: Tensor) -> Tensor:
+            return -velocity(points, 1 - times)
+
+        options = self.options
+        noise = integrate(backwards, 2 * images - 1, options["integrator"], options["integration_steps"]).flatten(1)
+        return noise, torch.full_like(noise, -torch.inf)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""
         return params
 
-    def _carry(self, params: Params, noise: Tensor, labels: Tensor | None, begin: int) -> Tensor:
-        part = None if labels is None else labels[begin : begin + 256]
+    def _velocity(self, params: Params, labels: Tensor | None) -> Velocity:
+        return lambda points, times: self._net(params, points, times, labels)
 
-        def velocity(points: Tensor, times: Tensor) -> Tensor:
-            return self._net(params, points, times, part)  # type: ignore[no-any-return]
-
-        images = integrate(velocity, noise, self.options["integrator"], self.options["integration_steps"])
+    def _carry(self, params: Params, noise: Tensor, labels: Tensor | None) -> Tensor:
+        options = self.options
+        images = integrate(self._velocity(params, labels), noise, options["integrator"], options["integration_steps"])
         return (0.5 * images + 0.5).clamp(0, 1)

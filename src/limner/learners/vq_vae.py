@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from limner.errors import LimnerError
-from limner.learners.checks import check_words
-from limner.learners.labels import asked_labels, learned_labels
+from limner.learners.checks import check_latents, check_words
+from limner.learners.labels import asked_labels, in_turn, learned_labels
 from limner.networks import Template
 from limner.networks.causal import Causal
 from limner.networks.convolutional import Body, groups, scale_weights, widths_of
@@ -101,6 +102,8 @@ class VQVAE:
         self._net = Template("net", lambda: _Networks(image_shape, codes, code_size, width))
         self._prior = Template("prior", lambda: Causal(code_size, codes, prior_width, classes))
         self._side = image_shape[1] // 2 ** len(widths_of(image_shape, width))
+        self.code_shape = (self._side, self._side)
+        self.latent_shape = (*self.code_shape, code_size)
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*`` (``net.codebook (codes, code_size)``) and ``prior.*``."""
@@ -148,21 +151,49 @@ class VQVAE:
         with torch.no_grad():
             if request.what == "sample":
                 labels = asked_labels(request, self.options["classes"], "VQ-VAE", generator.device)
-                shape = (request.count, self._side, self._side, self.options["code_size"])
-                codes = torch.zeros(shape, device=generator.device)
-                for row in range(self._side):
-                    for column in range(self._side):
-                        logits = self._prior(params, codes[:, : row + 1].movedim(-1, 1), labels)[:, :, row, column]
-                        chance = torch.rand(logits.shape, generator=generator, device=generator.device)
-                        drawn = (logits - torch.log(-torch.log(chance))).argmax(1)  # a draw by Gumbel's trick
-                        codes[:, row, column] = params["net.codebook"][drawn]
-                return self._show(params, codes)
+                latents = self.draw_latents(params, request.count, labels, generator)
+                codes = latents.reshape(-1, *self.latent_shape)
+                return torch.cat([self._show(params, part) for part in torch.split(codes, 256)])
             if request.images is None or request.what not in self.answers:
                 raise LimnerError(f"a VQ-VAE cannot answer {request.what!r} here; ask it for samples, or give images")
             held = [self.held(params, {"images": part}) for part in torch.split(request.images, 256)]
             if request.what == "features":
                 return torch.cat([part["held_places"].flatten(1) for part in held])
-            return self._show(params, torch.cat([part["held_codes"] for part in held]))
+            return torch.cat([self._show(params, part["held_codes"]) for part in held])
+
+    def draw_latents(self, params: Params, count: int, labels: Tensor | None, generator: torch.Generator) -> Tensor:
+        """Maps of codes drawn from the prior row by row, as the codes' numbers, ``(count, s·s·code_size)``, without
+        gradients; of the classes ``labels``, or of all in turn."""
+        labels = in_turn(count, self.options["classes"], generator.device) if labels is None else labels
+        codes = torch.zeros((count, *self.latent_shape), device=generator.device)
+        with torch.no_grad():
+            for row in range(self._side):
+                for column in range(self._side):
+                    logits = self._prior(params, codes[:, : row + 1].movedim(-1, 1), labels)[:, :, row, column]
+                    chance = torch.rand(logits.shape, generator=generator, device=generator.device)
+                    drawn = (logits - torch.log(-torch.log(chance))).argmax(1)  # a draw by Gumbel's trick
+                    codes[:, row, column] = params["net.codebook"][drawn]
+        return codes.flatten(1)
+
+    def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Places z, ``(n, s·s·code_size)``, to images ``(n, c, h, w)`` in [0, 1], by way of the nearest codes;
+        gradients pass these as they are (straight-through). Labels say nothing more: classes differ in their codes.
+
+        Raises :class:`LimnerError` for latents of the wrong length.
+        """
+        check_latents("VQ-VAE", latents, math.prod(self.latent_shape))
+        places = latents.reshape(-1, *self.latent_shape)
+        codes = params["net.codebook"][self._nearest(params, places.detach())]
+        return self._show(params, places + (codes - places).detach())
+
+    def decode_codes(self, params: Params, codes: Tensor) -> Tensor:
+        """Which code stands at each place, int64 ``(n, s, s)``, to images ``(n, c, h, w)`` in [0, 1]."""
+        return self._show(params, params["net.codebook"][codes])
+
+    def encode(self, params: Params, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Places z of ``images``, ``(n, s·s·code_size)``, and the log variance of it: −∞, as nothing here is random."""
+        places = self._net(params, images, method="encode").flatten(1)
+        return places, torch.full_like(places, -torch.inf)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Nothing is fitted afterwards."""
@@ -196,5 +227,4 @@ class VQVAE:
 
     def _show(self, params: Params, codes: Tensor) -> Tensor:
         scale = self.options["temperature"] if self.options["likelihood"] == "bernoulli" else 1.0
-        parts = [torch.sigmoid(self._net(params, part, method="decode") / scale) for part in torch.split(codes, 256)]
-        return torch.cat(parts)
+        return torch.sigmoid(self._net(params, codes, method="decode") / scale)

@@ -37,13 +37,13 @@ def flow_matching(velocity: Velocity, noise: Tensor, images: Tensor, times: Tens
 
 def euler(velocity: Velocity, points: Tensor, time: float, step: float) -> Tensor:
     """x + h·v(x, t): an error of order h for the whole way."""
-    return points + step * velocity(points, points.new_full((len(points),), time))
+    return points + step * velocity(points, points.new_full(points.shape[:1], time))
 
 
 def heun(velocity: Velocity, points: Tensor, time: float, step: float) -> Tensor:
     """x + h/2·(v(x, t) + v(x + h·v(x, t), t + h)): an error of order h² at twice the work."""
-    first = velocity(points, points.new_full((len(points),), time))
-    second = velocity(points + step * first, points.new_full((len(points),), time + step))
+    first = velocity(points, points.new_full(points.shape[:1], time))
+    second = velocity(points + step * first, points.new_full(points.shape[:1], time + step))
     return points + 0.5 * step * (first + second)
 
 

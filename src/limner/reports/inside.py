@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from limner.inside import Attribution, Inversion, attribution, interpolate, traverse
+from limner.inside import Attribution, Inversion, attribution, has_dimensions, interpolate, traverse
+from limner.inside.latents import latent_shape
 from limner.reports.figures import grid
 
 if TYPE_CHECKING:
@@ -49,8 +50,19 @@ class Panel:
 
 def of_run(run: Run, seed: int = 0) -> list[Panel]:
     """What the page of a run with latents shows of them: ways between images, and what single dimensions change."""
-    found = attribution(run, count=8, seed=seed)
-    return [between(run, seed), along(run, found, seed), where(found)]
+    return [between(run, seed), *of_dimensions(run, found_in(run, seed=seed, count=8), seed)]
+
+
+def found_in(run: Run, extractor: str | None = None, seed: int = 0, count: int = 16) -> Attribution | None:
+    """What each latent dimension changes; ``None`` where latents are maps."""
+    if not has_dimensions(run.learner):
+        return None
+    return attribution(run, count, extractor=extractor, seed=seed)
+
+
+def of_dimensions(run: Run, found: Attribution | None, seed: int = 0) -> list[Panel]:
+    """What single dimensions change; nothing where latents are maps."""
+    return [] if found is None else [along(run, found, seed), where(found)]
 
 
 def between(run: Run, seed: int = 0) -> Panel:
@@ -99,17 +111,22 @@ def where(found: Attribution) -> Panel:
     )
 
 
-def back(wanted: Tensor, found: Inversion, features: str) -> Panel:
-    """Real images, and the nearest that the run can make; ``wanted``: uint8 ``(n, c, h, w)``."""
+def back(wanted: Tensor, found: Inversion, features: str, sought: bool = True) -> Panel:
+    """Real images, and the nearest that the run can make; ``wanted``: uint8 ``(n, c, h, w)``.
+
+    sought  whether latents were sought, or are those that the run itself gives the images
+    """
     captions = [f"apart {float(error):.3f}" for error in found.error]
     by = "" if features == "pixels" else f" and in the features of {features}"
+    how = f"the nearest image that it can make: a latent is sought whose image is nearest in pixels{by}"
+    if not sought:
+        how = "what it makes of the latent that it gives them itself"
+    began = f", and was {float(found.first_error.mean()):.3f} where the search began" if sought else ""
     return Panel(
         "inversion",
         "Real images, found among its latents",
-        "Above real images, below each the nearest image that it can make: a latent is sought whose image is nearest "
-        f"in pixels{by}. What it cannot make again it has not learned. Apart is the root mean squared difference of "
-        f"intensities, 0 to 1; its mean is {float(found.error.mean()):.3f}, and was "
-        f"{float(found.first_error.mean()):.3f} where the search began.",
+        f"Above real images, below each {how}. What it cannot make again it has not learned. Apart is the root mean "
+        f"squared difference of intensities, 0 to 1; its mean is {float(found.error.mean()):.3f}{began}.",
         _rows(wanted, found.images, captions),
     )
 
@@ -125,8 +142,11 @@ def beside(samples: Tensor, known: Tensor, distance: Tensor) -> Panel:
     )
 
 
-def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attribution, features: str) -> Path:
-    """Write ``report.html`` and a PNG file of each panel into the directory; the page's path."""
+def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attribution | None, features: str) -> Path:
+    """Write ``report.html`` and a PNG file of each panel into the directory; the page's path.
+
+    found  what each dimension changes; ``None`` where latents are maps
+    """
     from limner.model_file import write_atomically
     from limner.reports import words
     from limner.reports.page import _environment, _versions
@@ -142,6 +162,7 @@ def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attri
         .render(
             title=words.title(run.task_name),
             learner=words.learner_in_words(run.learner),
+            latent=latent_shape(run.learner),
             panels=panels,
             rows=table(found),
             features=features,
@@ -152,8 +173,10 @@ def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attri
     return place / "report.html"
 
 
-def table(found: Attribution) -> list[dict[str, Any]]:
-    """What each dimension changes, those that change most pixels first."""
+def table(found: Attribution | None) -> list[dict[str, Any]]:
+    """What each dimension changes, those that change most pixels first; nothing where latents are maps."""
+    if found is None:
+        return []
     total = float(found.pixels.sum()) or 1.0
     return [
         {

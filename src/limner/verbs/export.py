@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limner.engine import Run
+    from limner.learners.base import Coded
     from limner.types import Params
 
 TOLERANCE = 1e-4
@@ -71,8 +72,9 @@ def export(
 ) -> Exported:
     """Write a run to an ONNX file and check it against PyTorch, in onnxruntime, on batches of several sizes.
 
-    A generator or decoder takes latents, a classifier or translator images; batches may be of any size. The file's
-    metadata tells what each input means, which run it came from, and the shape and range of its images.
+    A generator or decoder takes latents, a flow noise, a VQ-VAE's decoder codes, a classifier or translator images;
+    batches may be of any size. The file's metadata tells what each input means, which run it came from, and the shape
+    and range of its images.
 
     model  a run directory, a run or model of the memory, or ``hf:NAME``
     out    the file (``None``: ``model.onnx`` in the run's directory, or ``NAME.onnx`` here)
@@ -97,9 +99,12 @@ def export(
 def graph_of(run: Run) -> Graph:
     """What of the run can be exported. Raises :class:`LimnerError` where nothing can."""
     from limner.inside import has_latents
+    from limner.learners.base import Coded
     from limner.types import Request
 
     learner = run.learner
+    if isinstance(learner, Coded):
+        return _from_codes(run, learner)
     if has_latents(learner):
         return _from_latents(run)
     answer = next((answer for answer in ANSWERS if answer in learner.answers), None)
@@ -117,7 +122,7 @@ def graph_of(run: Run) -> Graph:
         function,
         {"images": lambda count: _uniform(count, *shape)},
         ANSWERS[answer],
-        f"images are float32 (n, {', '.join(map(str, shape))}) with intensities from 0 to 1; "
+        f"images are float32 (n, {_sides(shape)}) with intensities from 0 to 1; "
         + (
             "translated is the same of each"
             if answer == "translate"
@@ -130,15 +135,19 @@ def _from_latents(run: Run) -> Graph:
     """Latents to images, with what was fitted to place them."""
     import torch
 
-    from limner.inside.latents import latent_learner
+    from limner.inside.latents import latent_learner, latent_shape
     from limner.learners.latents import LatentMixture, sampler_of
 
     learner, random = latent_learner(run), generator(0, "export")
-    length, classes = int(learner.options["latents"]), int(learner.options.get("classes", 1))
+    shape, classes = latent_shape(learner), int(learner.options.get("classes", 1))
+    name = "latents" if len(shape) == 1 else "noise"
     sampler = sampler_of(run.params)
     components = len(sampler.weights) if isinstance(sampler, LatentMixture) else 1
-    inputs: dict[str, Callable[[int], Tensor]] = {"latents": lambda count: torch.randn(count, length, generator=random)}
-    meaning = f"latents are float32 (n, {length}); draw them from N(0, 1) for new images"
+    inputs: dict[str, Callable[[int], Tensor]] = {name: lambda count: torch.randn(count, *shape, generator=random)}
+    meaning = (
+        f"{name} {'are' if name == 'latents' else 'is'} float32 (n, {_sides(shape)}), to be drawn from N(0, 1) for "
+    )
+    meaning += "new images"
     if components > 1:
         inputs["choice"] = lambda count: torch.rand(count, generator=random)
         meaning += "; choice is float32 (n,), to be drawn evenly from 0 to 1: it picks a part of the fitted mixture"
@@ -148,16 +157,33 @@ def _from_latents(run: Run) -> Graph:
 
     def function(params: Params, latents: Tensor, *others: Tensor) -> Tensor:
         labels = others[-1] if classes > 1 else None
-        fitted = sampler_of(params)
+        fitted, latents = sampler_of(params), latents.flatten(1)
         if isinstance(fitted, LatentMixture):
             placed = _placed(fitted, latents, others[0] if components > 1 else None)
         else:
             placed = fitted.place(latents, torch.Generator())
         return learner.decode(params, placed, labels)
 
-    shape = ", ".join(map(str, learner.image_shape))
-    meaning += f"; images are float32 (n, {shape}) with intensities from 0 to 1"
+    meaning += f"; images are float32 (n, {_sides(learner.image_shape)}) with intensities from 0 to 1"
     return Graph(function, inputs, "images", meaning)
+
+
+def _from_codes(run: Run, learner: Coded) -> Graph:
+    """Codes to images."""
+    import torch
+
+    random, count_of_codes = generator(0, "export"), int(run.learner.options["codes"])
+    return Graph(
+        learner.decode_codes,
+        {"codes": lambda count: torch.randint(count_of_codes, (count, *learner.code_shape), generator=random)},
+        "images",
+        f"codes are int64 (n, {_sides(learner.code_shape)}), which of the {count_of_codes} codes stands at each place, "
+        f"from 0; images are float32 (n, {_sides(run.learner.image_shape)}) with intensities from 0 to 1",
+    )
+
+
+def _sides(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))
 
 
 def _placed(mixture: Any, noise: Tensor, choice: Tensor | None) -> Tensor:

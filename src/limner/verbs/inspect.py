@@ -81,6 +81,9 @@ def inspect(
 ) -> Inspected:
     """Write a page that looks inside a run with latents: ways between images, single dimensions, real images found.
 
+    Where latents are maps, a flow's noise or a VQ-VAE's codes, single dimensions mean nothing and are left out, and
+    real images are held against what becomes of the latents that the run itself gives them: no search then.
+
     model      a run directory, a run or model of the memory, or ``hf:NAME``
     data       a data spec: real images to find among the latents. ``None``: those that the run was judged on
     extractor  features beside pixels; ``None`` = what fits the images
@@ -89,7 +92,7 @@ def inspect(
     Raises :class:`LimnerError` where the run has no latents, the images do not fit it, or ``out`` exists.
     """
     from limner import metrics
-    from limner.inside import attribution, invert
+    from limner.inside import has_dimensions, invert
     from limner.inside.latents import latent_learner
     from limner.reports import inside
 
@@ -99,13 +102,15 @@ def inspect(
     wanted, learned, notes = _images(run, model, data, seed)
     if extractor is None:
         extractor = "pixels" if wanted is None else metrics.choose(wanted)
-    found = attribution(run, extractor=None if extractor == "pixels" else extractor, seed=seed)
-    panels: list[Panel] = [inside.between(run, seed), inside.along(run, found, seed), inside.where(found)]
+    found = inside.found_in(run, None if extractor == "pixels" else extractor, seed)
+    panels: list[Panel] = [inside.between(run, seed), *inside.of_dimensions(run, found, seed)]
     if wanted is not None:
         sought = wanted.floats()
         labels = wanted.labels if int(run.learner.options.get("classes", 1)) > 1 else None
+        searching = has_dimensions(run.learner)
+        steps = steps if searching else 0
         inversion = invert(run, sought, labels=labels, steps=steps, extractor=extractor, seed=seed)
-        panels.append(inside.back(wanted.images, inversion, extractor))
+        panels.append(inside.back(wanted.images, inversion, extractor, searching))
     if learned is not None:
         panels.append(inside.beside(*nearest(run, learned.images, count=BESIDE, seed=seed)))
     directories.begin(directory, {"verb": "inspect", "model": model, "data": data, "steps": steps, "seed": seed})
