@@ -280,8 +280,8 @@ def test_a_start_for_other_classes_or_images_is_refused(place, capsys):
 def test_ordinary_training_from_learned_rates_says_what_it_leaves_out(place, capsys):
     words = ["meta-train", "meta-sgd", "vae", *FAMILY, "--shots", "3", "--queries", "3", *QUICK, *NARROW]
     told(capsys, [*words, "--budget", "1steps", "--name", "rated", "--out", "made"])
-    run = ["adapt", "generate", "digits,size=16,classes=3", "--shots", "5", "--budget", "1steps", "--start", "rated"]
-    assert any("began from its parameters alone" in note for note in told(capsys, run)["notes"])
+    run = ["train", "vae", "digits,size=16,classes=3", "--shots", "5", "--budget", "1steps", "--start", "rated"]
+    assert any("from the start's parameters alone" in note for note in told(capsys, run)["notes"])
 
 
 class Press(Listener):

@@ -41,11 +41,11 @@ class Opening(NamedTuple):
     """What is done in place of the first steps, such as those that a start was meta-learned for.
 
     steps  how many of the strategy's steps it stands for
-    take   the parameters after it, from the start's; pure
+    take   the parameters after it, from the start's and the images to learn from; pure
     """
 
     steps: int
-    take: Callable[[Params], Params]
+    take: Callable[[Params, ImageSet], Params]
 
 
 _SNAPSHOT_STEPS = 25
@@ -154,7 +154,7 @@ class _Session:
         """What training begins with: the start, what is laid over it, or what the opening makes of it."""
         if isinstance(self.learner, Adapted):
             return self.learner.init(self.seed)
-        return self.start if self.opening is None else self.opening.take(self.start)
+        return self.start if self.opening is None else self.opening.take(self.start, self.task.support)
 
     def whole(self, params: Params) -> Params:
         """The parameters of the ``plain`` learner, of those that are trained."""

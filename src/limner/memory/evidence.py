@@ -39,6 +39,7 @@ class Trial:
 class Candidate:
     """Something to propose, with what speaks for it.
 
+    name     what the portfolio calls it
     planned  the steps that it would take here; ``None`` where that cannot be known
     length   what is to be said of how many steps a budget in time is
     trials   runs in the past with this learner and strategy, the most similar task first
@@ -49,6 +50,7 @@ class Candidate:
     prior: float
     source: str
     reason: str
+    name: str = ""
     evidence: tuple[str, ...] = ()
     trials: list[Trial] = field(default_factory=list)
     planned: int | None = None
@@ -58,9 +60,9 @@ class Candidate:
     @property
     def like(self) -> list[Trial]:
         """The trials that were about as long as this would be: what they reached can be expected."""
-        if not self.planned:
+        if (planned := self.planned) is None:
             return []
-        return [t for t in self.trials if 1 / LIKE_LENGTH <= t.steps / self.planned <= LIKE_LENGTH]
+        return [t for t in self.trials if max(t.steps, planned) <= LIKE_LENGTH * min(t.steps, planned)]
 
     @property
     def expected(self) -> float | None:
@@ -143,8 +145,12 @@ def judge(item: Candidate, known: Worths, metric: str, better: str) -> None:
         item.reason = f"{item.reason}; {words}"
 
 
+def _a(metric: str) -> str:
+    return f"{'an' if metric[0] in 'aeiou' else 'a'} {metric}"
+
+
 def _reached(nearest: Trial, worth: Worth, metric: str, better: str) -> str:
-    told = f"on {nearest.task_name}, {_alike(nearest)} these images, it reached a {metric} of {worth.score:.3g}"
+    told = f"on {nearest.task_name}, {_alike(nearest)} these images, it reached {_a(metric)} of {worth.score:.3g}"
     told += f" ({better} is better)"
     if not worth.others:
         return f"{told}, but nothing else was tried there to compare it with"
@@ -163,7 +169,7 @@ def _of_another_length(item: Candidate, metric: str) -> str:
     length = f"{nearest.steps:,} step{'s' if nearest.steps != 1 else ''}"
     planned = "a time limit" if item.planned is None else f"{item.planned:,}"
     return (
-        f"on {nearest.task_name}, {_alike(nearest)} these images, it reached a {metric} of {nearest.score:.3g} in "
+        f"on {nearest.task_name}, {_alike(nearest)} these images, it reached {_a(metric)} of {nearest.score:.3g} in "
         f"{length}, which does not tell what to expect of {planned} here"
     )
 

@@ -23,6 +23,7 @@ def adapt(
     start: str = "auto",
     budget: str | None = None,
     learner: str | None = None,
+    way: str | None = None,
     options: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
     out: str | Path | None = None,
@@ -36,6 +37,7 @@ def adapt(
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
     budget   ``60s``, ``2m`` (all of which is used), ``500steps``, ``2m,500steps``; ``None`` = as advised
     learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
+    way      a strategy by its name, as :func:`limner.memory.portfolio.names` lists them (``None`` = as advised)
     goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
              ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side
     out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
@@ -50,6 +52,7 @@ def adapt(
 
     given_fields, limits = asked_strategy(fields, budget)
     check_learner(learner, goal)
+    check_way(way, goal)
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
@@ -70,10 +73,14 @@ def adapt(
         remembered.add_task(prepared.task, parent=prepared.images)
         adviser = Adviser(remembered)
         found = adviser.recommend(
-            prepared.task, budget_seconds=limits.seconds, learner=learner, budget_steps=limits.steps
+            prepared.task,
+            budget_seconds=limits.seconds,
+            learner=learner,
+            budget_steps=limits.steps,
+            start=given,
         )
         reference = start if given is None or start.startswith("shipped:") else given.sha256
-        advice = choose(found, reference, learner)
+        advice = choose(called(found, way), reference, learner)
         strategy = advice.strategy.replace(**given_fields)
         if reference != "auto":
             strategy = strategy.replace(start=reference)
@@ -83,7 +90,7 @@ def adapt(
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **advice.options | (options or {}))
         else:
-            network = learner_of(begun, strategy.start, options, prepared.task)
+            network = learner_of(begun, strategy.start if given is None else start, options, prepared.task)
         order = Order(
             verb="adapt",
             goal=goal,
@@ -98,6 +105,28 @@ def adapt(
         run = carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
         adviser.observe(advice.id, run.lineage["run"])
         return run
+
+
+def check_way(way: str | None, goal: str) -> None:
+    """Raises :class:`LimnerError`, naming them, where no strategy for the goal is called ``way``."""
+    from limner.memory.portfolio import names
+
+    if way is not None and way not in names(goal):
+        raise LimnerError(f"there is no strategy {way!r} to {goal} with; there are: {', '.join(names(goal))}")
+
+
+def called(found: list[Recommendation], way: str | None) -> list[Recommendation]:
+    """Those of the advice that are called ``way`` (all where it is ``None``).
+
+    Raises :class:`LimnerError` where none is.
+    """
+    named = [advice for advice in found if way in (None, advice.name)]
+    if not named:
+        ways = ", ".join(dict.fromkeys(advice.name for advice in found if advice.name))
+        raise LimnerError(
+            f"the strategy {way} cannot be used here, for want of a start or learner that it goes with; there are: {ways}"
+        )
+    return named
 
 
 def choose(found: list[Recommendation], start: str, learner: str | None) -> Recommendation:

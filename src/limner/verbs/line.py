@@ -244,7 +244,7 @@ def carry_out(
         order = _begun(order, prepared, directory, memory)
     first, told = None, ""
     if start is not None and order.verb == "adapt":
-        first, told = opening(start, learner, task.support, order.strategy, order.seed)
+        first, told = opening(start, learner, order.strategy, order.seed)
     elif start is not None and start.rates:
         told = "training began from the start's parameters alone; limner adapt also uses the step sizes it learned"
     try:

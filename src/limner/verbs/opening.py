@@ -20,9 +20,7 @@ AT_ONCE = 256
 """Images in one of these steps at most, where the start took all there were: it learned from a handful."""
 
 
-def opening(
-    start: StoredModel, learner: Learner, support: ImageSet, strategy: Strategy, seed: int
-) -> tuple[Opening | None, str]:
+def opening(start: StoredModel, learner: Learner, strategy: Strategy, seed: int) -> tuple[Opening | None, str]:
     """The start's own inner loop in place of the strategy's first steps, as many as it was meta-learned with, and a
     note that says so; ``None``, with the reason, where its step sizes cannot be used.
 
@@ -46,7 +44,7 @@ def opening(
     plan = replace(plan, inner_steps=steps, inner_batch=plan.inner_batch or AT_ONCE)
     rates = {RATES + name: value for name, value in start.rates.items()}
 
-    def take(params: Params) -> Params:
+    def take(params: Params, support: ImageSet) -> Params:
         found = adapted(learner, plan, {**params, **rates}, support, generator(seed, "opening"))
         if not all(bool(value.isfinite().all()) for value in found.values()):
             raise LimnerError(
