@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from limner.tasks.degraded import DegradationFamily
 from limner.tasks.families import TaskFamily, family_from_json, family_of
 from limner.tasks.family import Family
 from limner.tasks.image_set import ImageSet
@@ -13,6 +14,7 @@ from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.task import Task, split
 
 __all__ = [
+    "DegradationFamily",
     "Domains",
     "Family",
     "ImageSet",

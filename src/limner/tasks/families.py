@@ -7,6 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from limner.errors import LimnerError
+from limner.tasks.degraded import DegradationFamily
 from limner.tasks.family import Family
 from limner.tasks.image_set import ImageSet
 from limner.tasks.n_way import NWayFamily
@@ -76,7 +77,9 @@ def family_of(
     return NWayFamily(images, ways, shots, queries, seed=seed, goal=goal, turns=turns)
 
 
-def family_from_json(record: dict[str, Any], images: ImageSet | None = None) -> Family | SinusoidFamily:
+def family_from_json(
+    record: dict[str, Any], images: ImageSet | None = None
+) -> Family | SinusoidFamily | DegradationFamily:
     """The family of a record (``to_json``); loads its data spec where ``images`` are not given.
 
     Raises :class:`LimnerError` where the images are no longer those that the family was made of.
@@ -85,4 +88,6 @@ def family_from_json(record: dict[str, Any], images: ImageSet | None = None) -> 
     kind = record.get("kind", "one class")
     if kind == "sinusoid":
         return SinusoidFamily(**{name: value for name, value in arguments.items() if name != "spec"})
+    if kind == "degradations":
+        return DegradationFamily.from_json(arguments, images)
     return (NWayFamily if kind == "n-way" else Family).from_json(arguments, images)

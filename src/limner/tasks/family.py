@@ -58,7 +58,7 @@ class Family:
             raise LimnerError(f"fractions {fractions} cannot be used; give three numbers from 0 that add up to 1")
         self.images, self.shots, self.queries, self.seed = images, shots, queries, seed
         self.fractions, self.goal, self.min_images = tuple(fractions), goal, min_images
-        self.members = _members(images.labels, len(images.class_names))
+        self.members = members_of(images.labels, len(images.class_names))
         self.notes: tuple[str, ...] = ()
         self.classes = self._divide(self._usable())
 
@@ -173,17 +173,17 @@ class Family:
                 f"{self.spec} has {len(units)} usable {what}, too few for the splits {', '.join(wanted)}{why}; "
                 f"give more images, fewer shots, or fractions with a 0"
             )
-        return _fill(list(units.values()), dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
+        return fill(list(units.values()), dict(zip(SPLITS, self.fractions, strict=True)), self.seed)
 
 
-def _members(labels: Tensor, classes: int) -> list[Tensor]:
+def members_of(labels: Tensor, classes: int) -> list[Tensor]:
     """For each class the indices of its images."""
     order = torch.argsort(labels, stable=True)
     sizes = torch.bincount(labels, minlength=classes)
     return list(order.split(sizes.tolist()))  # type: ignore[no-untyped-call]
 
 
-def _fill(units: list[list[int]], fractions: dict[str, float], seed: int) -> dict[str, tuple[int, ...]]:
+def fill(units: list[list[int]], fractions: dict[str, float], seed: int) -> dict[str, tuple[int, ...]]:
     """Give whole units to splits so that class counts come near the fractions; every split with a fraction gets one.
 
     Units come in random order, the large ones (more than a tenth of all classes) first; each goes to the split that
