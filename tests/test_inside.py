@@ -109,7 +109,7 @@ def test_inversion_finds_the_latents_that_made_the_images():
     assert (found.error < found.first_error).all()
 
 
-@pytest.mark.parametrize("kind", ["vae", "gan"])
+@pytest.mark.parametrize("kind", ["vae", "gan", "vae-gan"])
 def test_inversion_never_ends_worse_than_it_began(kind):
     run = run_of(kind)
     images = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -50,3 +50,34 @@ def test_mistakes_are_told():
         learner.decode(params, torch.zeros(1, 2), torch.tensor([0]))
     with pytest.raises(LimnerError, match="cannot answer"):
         learner.predict(params, Request("logits", count=1), generator(0))
+
+
+def test_with_classes_every_side_is_told_the_label():
+    learner = create("vae-gan", SHAPE, latents=2, width=4, classes=2)
+    params, batch = learner.init(0), tiny_batch(SHAPE)
+    count = len(batch["images"])
+    draws = learner.draw(batch, generator(0))
+    told = [learner.loss(p, params, batch | {"labels": torch.full((count,), k)}, draws).value for p in learner.players
+            for k in (0, 1)]  # fmt: skip
+    assert told[0] != told[1]
+    assert told[2] != told[3]
+    one, other = (learner.encode(params, batch["images"], torch.full((count,), label))[0] for label in (0, 1))
+    assert not torch.allclose(one, other)
+    latents = torch.zeros(2, 2)
+    assert torch.equal(learner.decode(params, latents), learner.decode(params, latents, torch.tensor([0, 1])))
+    asked = learner.predict(params, Request("sample", 4, labels=torch.ones(4, dtype=torch.int64)), generator(3))
+    assert not torch.allclose(asked, learner.predict(params, Request("sample", 4), generator(3)))
+    with pytest.raises(LimnerError, match="learns from labels"):
+        learner.loss("net", params, {"images": batch["images"]}, draws)
+    with pytest.raises(LimnerError, match="each from 0 to 1"):
+        learner.predict(params, Request("sample", 1, labels=torch.tensor([2])), generator(0))
+
+
+def test_its_critic_scores_by_projection():
+    learner = create("vae-gan", SHAPE, latents=2, width=4, classes=3)
+    params, images = learner.init(0), tiny_batch(SHAPE)["images"]
+    labels = torch.arange(len(images)) % 3
+    seen = learner._critic(params, images, method="look")
+    score = seen @ params["critic.head.weight"][0] + params["critic.head.bias"]
+    score = score + (seen @ params["critic.directions.weight"].T)[torch.arange(len(images)), labels]
+    assert torch.allclose(learner._critic(params, images, labels, method="score"), score, atol=1e-6)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
+from limner.learners.autoencoder import Autoencoding
 from limner.learners.checks import check_latents, check_words
-from limner.learners.labels import asked_labels, decoded_labels, learned_labels
+from limner.learners.labels import decoded_labels, learned_labels
 from limner.learners.latents import SAMPLERS, LatentMixture, check_sampler, sampler_of
-from limner.networks import Decoder, Encoder, Template
-from limner.networks.critic import one_hot
+from limner.networks import Template
+from limner.networks.autoencoder import Autoencoder
 from limner.objectives.variational import (
     LIKELIHOODS,
     class_predictive,
@@ -27,36 +27,19 @@ from limner.objectives.variational import (
     nll_of_each,
     reparameterise,
 )
-from limner.types import Batch, Draws, Loss, Params, Request
+from limner.types import Batch, Draws, Loss, Params
 
 
-class _Networks(nn.Module):
+class _Networks(Autoencoder):
     def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int, prior: str, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.encoder = Encoder(image_shape, 2 * latents, width)
-        self.decoder = Decoder(image_shape, latents + (classes if classes > 1 else 0), width)
+        super().__init__(image_shape, latents, width, classes)
         self.log_variance = nn.Parameter(torch.tensor(-2.0))
         if prior == "class":
             self.between_log_variance = nn.Parameter(torch.full((latents,), math.log(0.5)))
             self.within_log_variance = nn.Parameter(torch.full((latents,), math.log(0.5)))
-        if classes > 1:
-            self.label_head = nn.Linear(classes, 2 * latents, bias=False)
-
-    def encode(self, images: Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
-        found = self.encoder(2 * images - 1)
-        if labels is not None:
-            found = found + self.label_head(one_hot(labels, self.classes, found))
-        mean, log_variance = found.chunk(2, dim=1)
-        return mean, log_variance.clamp(-10, 10)
-
-    def decode(self, latents: Tensor, labels: Tensor | None) -> Tensor:
-        if labels is not None:
-            latents = torch.cat([latents, one_hot(labels, self.classes, latents)], 1)
-        return self.decoder(latents)  # type: ignore[no-any-return]
 
 
-class VAE:
+class VAE(Autoencoding):
     """Convolutional variational autoencoder (Kingma & Welling 2014), with the weight β of Higgins et al. 2017.
 
     Its one player ``net`` minimises, in nats for one image, by ``objective``:
@@ -83,15 +66,15 @@ class VAE:
     importance_samples  K (``importance`` only)
     penalty     λ (``wasserstein`` only)
 
+    >>> from limner.types import Request
     >>> vae = VAE((1, 28, 28), latents=4, width=8)
     >>> params = vae.init(seed=0)
     >>> vae.predict(params, Request("sample", count=2), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 1, 28, 28])
     """
 
-    kind = "vae"
+    kind, name = "vae", "VAE"
     players = ("net",)
-    answers = ("sample", "reconstruct", "features")
 
     def __init__(
         self,
@@ -156,52 +139,13 @@ class VAE:
         """The objective, in nats for one image; terms ``reconstruction``, and ``kl`` or ``discrepancy``."""
         return self._losses[self.options["objective"]](params, batch, draws)
 
-    def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
-        """Samples, reconstructions or features (posterior means), without gradients; of the classes
-        ``request.labels`` (samples: of all classes in turn where there are none)."""
-        with torch.no_grad():
-            if request.what == "sample":
-                labels = asked_labels(request, self.options["classes"], "VAE", generator.device)
-                shape = (request.count, self.options["latents"])
-                latents = torch.randn(shape, generator=generator, device=generator.device)
-                return self._decode(params, sampler_of(params).place(latents, generator), labels)
-            if request.images is None or request.what not in self.answers:
-                raise LimnerError(f"a VAE cannot answer {request.what!r} here; ask it for samples, or give images")
-            if request.labels is not None:
-                shown = replace(request, count=len(request.images))
-                asked_labels(shown, self.options["classes"], "VAE", generator.device)
-            mean, _ = self.encode(params, request.images, request.labels)
-            return mean if request.what == "features" else self._decode(params, mean, request.labels)
-
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
         """Fits the sampler to the posterior of the batch: keys ``fitted.*``; nothing for ``sampler="prior"``."""
-        if self.options["sampler"] == "prior":
-            return params
-        with torch.no_grad():
-            labels = learned_labels(batch, self.options["classes"], "VAE")
-            parts = range(0, len(batch["images"]), 256)
-            means, log_variances = zip(
-                *(self.encode(params, batch["images"][at : at + 256], _part(labels, at)) for at in parts), strict=True
-            )
-        if self.options["prior"] == "class":
-            centre, variance = self._class_predictive(params, torch.cat(means).sum(0), len(batch["images"]))
-            return {**params, **LatentMixture.gaussian(centre, variance).to_params()}
-        fitted = SAMPLERS[self.options["sampler"]](torch.cat(means), torch.cat(log_variances).exp(), generator)
-        return {**params, **fitted}
-
-    def encode(self, params: Params, images: Tensor, labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z|x), ``(n, latents)`` each, of ``images`` in [0, 1]; can be differentiated.
-
-        Raises :class:`LimnerError` where the VAE has classes and ``labels (n,)`` are missing.
-        """
-        if (labels is None) != (self.options["classes"] < 2):
-            raise LimnerError(
-                "a VAE with classes sees an image beside its label; give labels"
-                if labels is None
-                else "this VAE was trained without classes; leave labels out"
-            )
-        found: tuple[Tensor, Tensor] = self._net(params, images, labels, method="encode")
-        return found
+        if self.options["prior"] == "normal" or self.options["sampler"] == "prior":
+            return super().finish(params, batch, generator)
+        means, _ = self._posterior(params, batch)
+        centre, variance = self._class_predictive(params, means.sum(0), len(means))
+        return {**params, **LatentMixture.gaussian(centre, variance).to_params()}
 
     def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
         """Images ``(n, c, h, w)`` in [0, 1] of ``latents`` ``(n, latents)``, as they are shown; can be differentiated.
@@ -269,12 +213,3 @@ class VAE:
     def _class_predictive(self, params: Params, total: Tensor, count: int) -> tuple[Tensor, Tensor]:
         between, within = (params[f"net.{name}_log_variance"].exp() for name in ("between", "within"))
         return class_predictive(total, count, between, within)
-
-    def _decode(self, params: Params, latents: Tensor, labels: Tensor | None) -> Tensor:
-        parts = range(0, len(latents), 256)
-        images = [self.decode(params, latents[at : at + 256], _part(labels, at)) for at in parts]
-        return torch.cat(images) if images else torch.empty(0, *self.image_shape)
-
-
-def _part(labels: Tensor | None, begin: int) -> Tensor | None:
-    return None if labels is None else labels[begin : begin + 256]

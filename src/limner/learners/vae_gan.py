@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from limner.errors import LimnerError
+from limner.learners.autoencoder import Autoencoding
 from limner.learners.checks import check_latents, check_words
-from limner.learners.labels import decoded_labels
-from limner.learners.latents import SAMPLERS, check_sampler, sampler_of
-from limner.networks import Decoder, Encoder, Template
+from limner.learners.labels import decoded_labels, learned_labels
+from limner.learners.latents import SAMPLERS, check_sampler
+from limner.networks import Template
+from limner.networks.autoencoder import Autoencoder
 from limner.networks.convolutional import Body
+from limner.networks.critic import Critic
 from limner.objectives.adversarial import (
     relativistic_critic,
     relativistic_generator,
@@ -20,37 +22,21 @@ from limner.objectives.adversarial import (
     scores_and_penalties,
 )
 from limner.objectives.variational import kl_to_standard_normal, reparameterise
-from limner.types import Batch, Draws, Loss, Params, Request
+from limner.types import Batch, Draws, Loss, Params
 
 
-class _Autoencoder(nn.Module):
-    def __init__(self, image_shape: tuple[int, int, int], latents: int, width: int) -> None:
-        super().__init__()
-        self.encoder = Encoder(image_shape, 2 * latents, width)
-        self.decoder = Decoder(image_shape, latents, width)
-
-    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_variance = self.encoder(2 * images - 1).chunk(2, dim=1)
-        return mean, log_variance.clamp(-10, 10)
-
-    def decode(self, latents: Tensor) -> Tensor:
-        return torch.sigmoid(self.decoder(latents))
-
-
-class _Critic(nn.Module):
-    def __init__(self, image_shape: tuple[int, int, int], width: int) -> None:
-        super().__init__()
-        self.body = Body(image_shape, width)
-        self.head = nn.Linear(self.body.features, 1)
+class _Critic(Critic):
+    def __init__(self, image_shape: tuple[int, int, int], width: int, classes: int) -> None:
+        super().__init__(Body(image_shape, width), "projection" if classes > 1 else "none", classes)
 
     def look(self, images: Tensor) -> Tensor:
         return self.body(2 * images - 1)  # type: ignore[no-any-return]
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.look(images))[:, 0]  # type: ignore[no-any-return]
+    def score(self, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self(2 * images - 1, labels)[0]  # type: ignore[no-any-return]
 
 
-class VAEGAN:
+class VAEGAN(Autoencoding):
     """A VAE and a GAN that share the decoder (VAE-GAN, Larsen et al. 2016), with the relativistic game of our GAN.
 
     The critic D compares real images with two kinds of made ones, reconstructions x̃ of them and samples x_p = G(z),
@@ -68,15 +54,17 @@ class VAEGAN:
     adversarial     α, the weight of the critic's word
     gamma           γ, the weight of the two gradient penalties
     sampler         ``prior``, ``mixture`` or ``flow``, as of the VAE
+    classes         1, or how many: then encoder and decoder are given the label as the VAE's, and the critic by
+                    projection, as the GAN's
 
+    >>> from limner.types import Request
     >>> model = VAEGAN((1, 16, 16), latents=2, width=4)
     >>> model.predict(model.init(seed=0), Request("sample", count=2), torch.Generator().manual_seed(0)).shape
     torch.Size([2, 1, 16, 16])
     """
 
-    kind = "vae-gan"
+    kind, name = "vae-gan", "VAE-GAN"
     players = ("critic", "net")
-    answers = ("sample", "reconstruct", "features")
 
     def __init__(
         self,
@@ -88,16 +76,17 @@ class VAEGAN:
         adversarial: float = 10.0,
         gamma: float = 1.0,
         sampler: str = "mixture",
+        classes: int = 1,
     ) -> None:
         check_words("VAE-GAN", reconstruction=(reconstruction, ("features", "pixels")), sampler=(sampler, SAMPLERS))
         check_sampler(sampler, latents)
         self.image_shape = image_shape
         self.options: dict[str, Any] = {
             "latents": latents, "width": width, "reconstruction": reconstruction, "beta": beta,
-            "adversarial": adversarial, "gamma": gamma, "sampler": sampler
+            "adversarial": adversarial, "gamma": gamma, "sampler": sampler, "classes": classes
         }  # fmt: skip
-        self._net = Template("net", lambda: _Autoencoder(image_shape, latents, width))
-        self._critic = Template("critic", lambda: _Critic(image_shape, width))
+        self._net = Template("net", lambda: Autoencoder(image_shape, latents, width, classes))
+        self._critic = Template("critic", lambda: _Critic(image_shape, width, classes))
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``critic.*`` and ``net.*``."""
@@ -117,53 +106,36 @@ class VAEGAN:
         """The player's side. Terms of ``critic``: ``adversarial``, ``r1``, ``r2`` and those of
         :func:`limner.objectives.adversarial.score_terms`; of ``net``: ``reconstruction``, ``kl`` and ``adversarial``.
         Where the batch has a ``penalty``, γ is that many times as large."""
-        real = batch["images"]
-        mean, log_variance = self.encode(params, real)
+        real, labels = batch["images"], learned_labels(batch, self.options["classes"], "VAE-GAN")
+        twice = None if labels is None else labels.repeat(2)
+        mean, log_variance = self.encode(params, real, labels)
         latents = torch.cat([reparameterise(mean, log_variance, draws[f"{player}_noise"]), draws[f"{player}_latents"]])
-        made = self.decode(params, latents)
+        made = self.decode(params, latents, twice)
         if player == "critic":
-            return self._critic_loss(params, real, made, batch.get("penalty", 1.0))
-        real_scores = self._critic(params, real)
-        adversarial = relativistic_generator(torch.cat([real_scores, real_scores]), self._critic(params, made))
+            return self._critic_loss(params, real, made, labels, batch.get("penalty", 1.0))
+        real_scores = self._scored(params, real, labels)
+        adversarial = relativistic_generator(torch.cat([real_scores, real_scores]), self._scored(params, made, twice))
         reconstruction, kl = self._apart(params, real, made[: len(real)]), kl_to_standard_normal(mean, log_variance)
         value = reconstruction + self.options["beta"] * kl + self.options["adversarial"] * adversarial
         return Loss(value, {"reconstruction": reconstruction, "kl": kl, "adversarial": adversarial})
 
-    def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
-        """Samples, reconstructions or features (posterior means), without gradients."""
-        with torch.no_grad():
-            if request.what == "sample":
-                shape = (request.count, self.options["latents"])
-                noise = torch.randn(shape, generator=generator, device=generator.device)
-                return self._show(params, sampler_of(params).place(noise, generator))
-            if request.images is None or request.what not in self.answers:
-                raise LimnerError(f"a VAE-GAN cannot answer {request.what!r} here; ask it for samples, or give images")
-            mean, _ = self.encode(params, request.images)
-            return mean if request.what == "features" else self._show(params, mean)
-
-    def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
-        """Fits the sampler to the posterior of the batch: keys ``fitted.*``; nothing for ``sampler="prior"``."""
-        if self.options["sampler"] == "prior":
-            return params
-        with torch.no_grad():
-            found = [self.encode(params, part) for part in torch.split(batch["images"], 256)]
-        means, log_variances = (torch.cat(parts) for parts in zip(*found, strict=True))
-        return {**params, **SAMPLERS[self.options["sampler"]](means, log_variances.exp(), generator)}
-
-    def encode(self, params: Params, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of q(z|x), ``(n, latents)`` each, of ``images`` in [0, 1]; can be differentiated."""
-        found: tuple[Tensor, Tensor] = self._net(params, images, method="encode")
-        return found
-
     def decode(self, params: Params, latents: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Images ``(n, c, h, w)`` in [0, 1] of ``latents (n, latents)``; can be differentiated. It has no classes."""
-        check_latents("VAE-GAN", latents, self.options["latents"])
-        decoded_labels(latents, labels, 1, "VAE-GAN")
-        return self._net(params, latents, method="decode")  # type: ignore[no-any-return]
+        """Images ``(n, c, h, w)`` in [0, 1] of ``latents (n, latents)``; can be differentiated.
 
-    def _critic_loss(self, params: Params, real: Tensor, made: Tensor, factor: Tensor | float) -> Loss:
+        ``labels (n,)`` are their classes where it has some (``None``: all classes in turn).
+        """
+        check_latents("VAE-GAN", latents, self.options["latents"])
+        labels = decoded_labels(latents, labels, self.options["classes"], "VAE-GAN")
+        return torch.sigmoid(self._net(params, latents, labels, method="decode"))
+
+    def _scored(self, params: Params, images: Tensor, labels: Tensor | None) -> Tensor:
+        return self._critic(params, images, labels, method="score")  # type: ignore[no-any-return]
+
+    def _critic_loss(
+        self, params: Params, real: Tensor, made: Tensor, labels: Tensor | None, factor: Tensor | float
+    ) -> Loss:
         def critic(images: Tensor) -> Tensor:
-            return self._critic(params, images)  # type: ignore[no-any-return]
+            return self._scored(params, images, None if labels is None else labels.repeat(3))
 
         scores, penalties = scores_and_penalties(critic, torch.cat([real, made]))
         real_scores, fake_scores = scores[: len(real)], scores[len(real) :]
@@ -177,7 +149,3 @@ class VAEGAN:
             return 0.5 * (real - again).square().sum((1, 2, 3)).mean() / 0.1
         seen, remade = (self._critic(params, images, method="look") for images in (real, again))
         return 0.5 * (seen - remade).square().sum(1).mean()  # type: ignore[no-any-return]
-
-    def _show(self, params: Params, latents: Tensor) -> Tensor:
-        images = [self.decode(params, part) for part in torch.split(latents, 256)]
-        return torch.cat(images) if images else torch.empty(0, *self.image_shape)
