@@ -26,6 +26,7 @@ VERBS = [
     "inspect",
     "export",
     "push",
+    "augment",
 ]
 MEMORY_VERBS = ["list", "show", "verify", "export", "import", "forget"]
 COMMANDS = [[verb] for verb in VERBS if verb != "memory"] + [["memory", verb] for verb in MEMORY_VERBS]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from limner.tasks import Family, ImageSet, Task, split
     from limner.tasks import load as data
     from limner.verbs.adapt import adapt
+    from limner.verbs.augment import augment
     from limner.verbs.compare import compare
     from limner.verbs.demo import demo
     from limner.verbs.evaluate import evaluate
@@ -45,6 +46,7 @@ _HOMES = {
     "Task": "limner.tasks",
     "adapt": "limner.verbs.adapt",
     "attribution": "limner.inside",
+    "augment": "limner.verbs.augment",
     "compare": "limner.verbs.compare",
     "data": "limner.tasks:load",
     "demo": "limner.verbs.demo",
@@ -77,6 +79,7 @@ __all__ = [
     "Task",
     "adapt",
     "attribution",
+    "augment",
     "compare",
     "data",
     "demo",
