@@ -7,8 +7,12 @@ import os
 import subprocess
 import sys
 
+import pytest
 import torch
+from torch.distributed import TCPStore
 
+from limner.cli import trouble
+from limner.cli.main import main
 from limner.memory import Memory
 from limner.model_file import decode
 
@@ -43,3 +47,25 @@ def test_two_processes_learn_the_start_that_one_learns(tmp_path):
     with Memory.open(tmp_path / "memory") as memory:
         assert [row["name"] for row in memory.list("starts")] == ["both", "alone"]
     assert not (tmp_path / "both" / "checkpoint.safetensors").exists()
+
+
+def test_a_mistake_of_all_processes_is_told_once(capsys, monkeypatch):
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    started = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    for name, value in (started | {"TORCHELASTIC_USE_AGENT_STORE": "True"}).items():
+        monkeypatch.setenv(name, value)
+    mistake = ["meta-train", "maml", "tree", "--family", "glyphs"]
+    assert not trouble.told_by_another()
+    assert [main(mistake), main(mistake)] == [2, 2]
+    assert capsys.readouterr().err.count("there is no learner 'tree'") == 1
+    assert trouble.told_by_another()
+
+    def cut_off(**_):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("limner.cli.main.app", cut_off)  # what the others meet once one has left
+    assert main(mistake) == 2
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        main(mistake)

@@ -33,29 +33,37 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         code = int(app(args=arguments, prog_name="limner", standalone_mode=False) or 0)
     except show.Stopped as stopped:
-        show.complain(str(stopped))
+        complain(str(stopped))
         return STOPPED
     except trouble.MISTYPED as mistake:
-        show.complain(trouble.mistyped(mistake))
+        complain(trouble.mistyped(mistake))
         return 2
     except LimnerError as mistake:
-        show.complain(str(mistake))
+        complain(str(mistake))
         return 2
     except OSError as refusal:
         if (sentence := trouble.refused(refusal)) is None:
             raise
-        show.complain(sentence)
+        complain(sentence)
         return 2
     except (MemoryError, RuntimeError) as trouble_met:
         if (sentence := trouble.exhausted(trouble_met)) is None:
+            if trouble.told_by_another():  # one process ended, and so this one could not go on
+                return 2
             raise
-        show.complain(sentence)
+        complain(sentence)
         return 2
     except SystemExit as leaving:  # whoever read the output has gone away
         return leaving.code if isinstance(leaving.code, int) else 1
     if code == STOPPED:
-        show.complain("stopped by hand; nothing is left half-written")
+        complain("stopped by hand; nothing is left half-written")
     return code
+
+
+def complain(sentence: str) -> None:
+    """The sentence on standard error, by one alone of the processes that ``torchrun`` started."""
+    if trouble.first_to_tell():
+        show.complain(sentence)
 
 
 def version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 
 import typer
@@ -52,6 +53,35 @@ def exhausted(problem: Exception) -> str | None:
     if isinstance(problem, MemoryError) or "allocate memory" in told or "out of memory" in told:
         return "the machine has not enough memory for this; ask for fewer or smaller images, or a smaller batch"
     return None
+
+
+def first_to_tell() -> bool:
+    """Whether no other of the processes that ``torchrun`` started has told of its trouble; from now on one has.
+
+    All of them make the same mistake, and one sentence is enough. A process that cannot ask the others tells.
+    """
+    return _told(1) <= 1
+
+
+def told_by_another() -> bool:
+    """Whether one of the processes that ``torchrun`` started has told of its trouble."""
+    return _told(0) > 0
+
+
+def _told(more: int) -> int:
+    """How many processes have told of trouble, ``more`` of them now; 0 where there are no others, or none to ask."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True" or os.environ.get("WORLD_SIZE", "1") == "1":
+        return 0
+    from datetime import timedelta
+
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    where, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = TCPStore(where, port, is_master=False, timeout=timedelta(seconds=10), wait_for_workers=False)
+        return int(store.add(f"limner told, {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", more))
+    except RuntimeError:  # whoever started them has gone away
+        return 0
 
 
 def mistyped(mistake: Exception) -> str:
