@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from limner.cli import augment, exchange, help, memory, meta, options, show, translation, trouble
+from limner.cli import augment, exchange, help, memory, meta, options, restoration, show, translation, trouble
 from limner.errors import LimnerError
 
 app = help.App(
@@ -326,6 +326,7 @@ def data(
 
 
 translation.add_to(app)
+restoration.add_to(app)
 exchange.add_to(app)
 
 

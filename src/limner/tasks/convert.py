@@ -57,6 +57,25 @@ def halved(image: Image, part: str | None) -> Image:
     return image.crop((left, 0, left + half, image.height))
 
 
+def whole(image: Image) -> Array:
+    """A PIL image at its own size as uint8 ``(1 or 3, height, width)``, one channel where it is grey by its mode.
+
+    Transparency is put on white; 16-bit intensities are divided by 257; floating-point ones must be in [0, 1].
+
+    >>> from PIL import Image
+    >>> whole(Image.new("LA", (40, 20), (0, 0))).shape
+    (1, 20, 40)
+    """
+    from PIL import Image as images
+
+    grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = images.alpha_composite(images.new("RGBA", image.size, "white"), image)
+    pixels = np.array(_eight_bits(image).convert("L" if grey else "RGB"))
+    return pixels[None] if grey else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
 def square(image: Image, size: int, fit: str, colour: str) -> Array:
     """A PIL image as uint8 ``(channels, size, size)``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -93,7 +94,16 @@ def output_names(images: ImageSet) -> list[str]:
     if not images.names:
         digits = max(4, len(str(len(images) - 1)))
         return [f"{place:0{digits}d}.png" for place in range(len(images))]
-    plain = [str(PurePosixPath(name).with_suffix(".png")) for name in images.names]
+    return png_names(images.names)
+
+
+def png_names(names: Sequence[str]) -> list[str]:
+    """The same names with the ending of a PNG, in place of their own where that leaves them different.
+
+    >>> png_names(["a.jpg", "b.jpg", "b.bmp", "in/grid.png", "grid.png"])
+    ['a.png', 'b.jpg.png', 'b.bmp.png', 'in/grid.png', 'grid-1.png']
+    """
+    plain = [str(PurePosixPath(name).with_suffix(".png")) for name in names]
     counts = Counter(plain)
-    given = [f"{name}.png" if counts[short] > 1 else short for name, short in zip(images.names, plain, strict=True)]
+    given = [f"{name}.png" if counts[short] > 1 else short for name, short in zip(names, plain, strict=True)]
     return ["grid-1.png" if name == "grid.png" else name for name in given]
