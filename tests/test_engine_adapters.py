@@ -7,6 +7,7 @@ from torch.nn import functional
 from limner.config import Strategy
 from limner.engine import Run, fit
 from limner.engine.adapters import Adapted, adapting, early_layers
+from limner.engine.fit import Opening
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.learners.gan import NETWORKS
@@ -221,6 +222,14 @@ def test_what_cannot_be_adapted_is_told(kind, start, changes, told):
     if start is None:
         with pytest.raises(LimnerError, match=told):
             fit(learner, TASK, Strategy(**changes))
+
+
+def test_preserve_looks_at_the_start_also_after_an_opening():
+    opening = Opening(1, lambda params, support: moved(params, 0.05))
+    run = fit(GAN, TASK, STRATEGY.replace(steps=2, evaluate_every=0), start=START, opening=opening)
+    assert run.curve[0].values["generator preserve"] > 0
+    with pytest.raises(LimnerError, match="leave one out"):
+        fit(GAN, TASK, STRATEGY.replace(update="modulation"), start=START, opening=opening)
 
 
 def test_nothing_is_laid_over_what_is_trained_in_full():

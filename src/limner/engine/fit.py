@@ -73,8 +73,8 @@ def fit(
     """Train ``learner`` on the task's support set under ``strategy``; the run.
 
     start      parameters to begin from (fresh ones where ``None``)
-    judge      scores parameters on the query set; called every ``strategy.evaluate_every`` steps and at the end. The
-               learner's own loss on the query set is measured beside it
+    judge      scores parameters, on the query set where there is one; called every ``strategy.evaluate_every`` steps
+               and at the end. The learner's own loss on the query set is measured beside it
     directory  where a checkpoint and the curve are kept at the start, every 20 seconds and at a stop, and a grid of
                samples at each evaluation, as ``samples/step-000200.png`` (``None``: nowhere)
     resume     go on exactly where the checkpoint in ``directory`` is: a resumed run is the same, bit by bit, as one
@@ -94,6 +94,8 @@ def fit(
         raise LimnerError("a run can only be resumed from a directory; give the one that holds its checkpoint")
     check(learner, task, strategy)
     held_out.check(learner, strategy, features)
+    if opening is not None and strategy.update != "full":
+        raise LimnerError(f"an opening moves all layers, but update={strategy.update} does not; leave one out")
     begun = fitting_start(learner, start, seed, strategy)
     trained = adapting(learner, None if start is None else begun, strategy)
     session = _Session(trained, task, strategy, seed, begun, judge, listeners, place, opening)
@@ -152,9 +154,9 @@ class _Session:
     @cached_property
     def begun(self) -> Params:
         """What training begins with: the start, what is laid over it, or what the opening makes of it."""
-        if isinstance(self.learner, Adapted):
-            return self.learner.init(self.seed)
-        return self.start if self.opening is None else self.opening.take(self.start, self.task.support)
+        if self.opening is not None:
+            return self.opening.take(self.start, self.task.support)
+        return self.learner.init(self.seed) if isinstance(self.learner, Adapted) else self.start
 
     def whole(self, params: Params) -> Params:
         """The parameters of the ``plain`` learner, of those that are trained."""
@@ -289,12 +291,17 @@ class _Session:
                 score = values.get("kernel_distance", score)
             if score < training.best_score:
                 training.best_score, training.best = score, params
-            training.curve.append(CurvePoint(training.step, training.seconds, values))
-            self.tell("on_evaluate", training.step, values, self.whole(params))
+            self._evaluated(training, values, self.whole(params))
+        elif self.judge is not None:  # it can tell how near to the images learned from, but not what is best
+            self._evaluated(training, self.judge(self.whole(params)), self.whole(params))
         if self.place is not None:
             picture = pictured(self.learner, params, self.task, self._few(self.task.support), self.seed)
             if picture is not None:
                 write_atomically(self.place / "samples" / f"step-{training.step:06d}.png", picture)
+
+    def _evaluated(self, training: Training, values: dict[str, float], params: Params) -> None:
+        training.curve.append(CurvePoint(training.step, training.seconds, values))
+        self.tell("on_evaluate", training.step, values, params)
 
     def save(self, training: Training) -> None:
         """Keep a checkpoint and the curve so far, where there is a directory."""
