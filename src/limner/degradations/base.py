@@ -105,7 +105,7 @@ class Degradation(ABC):
     Images are floats ``(n, c, h, w)`` with clean intensities in [0, 1]. Results may leave [0, 1], as in the literature,
     whose figures for Gaussian noise are of images not clipped; the stages ``clip`` and ``quantise(8)`` make what a
     file would hold. Each image has parameters and noise of its own. The same generator state gives the same result.
-    Two degradations are equal where their texts are.
+    Two degradations are equal where their texts are. Generators are those of the CPU; images may lie on any device.
     """
 
     linear: ClassVar[bool] = False
