@@ -157,6 +157,7 @@ REGRESSOR = ["meta-train", "maml", "regressor"]
         (["meta-train", "maml"], "LEARNER is missing"),
         (["meta-train", "maml", "vae"], "family is missing"),
         (["meta-train", "maml", "tree", *FAMILY], "vae, gan, classifier, prototypical, regressor"),
+        (["meta-train", "maml", "pix2pix", *FAMILY], "no families of tasks for the learner pix2pix"),
         (["meta-train", "maml", "vae", "--family", "sinusoid"], "does not go with the goal generate"),
         ([*REGRESSOR, *FAMILY], "does not go with the goal regress"),
         ([*REGRESSOR, "--goal", "classify"], "it serves: regress"),
@@ -264,7 +265,7 @@ def test_a_start_goes_on_from_another_with_its_rates(place, capsys):
     assert any("are left out" in note for note in other["notes"])
     assert told(capsys, ["memory", "show", other["sha256"]])["parent"] == first["sha256"]
     vae = ["meta-train", "maml", "vae", *FAMILY, "--start", "one"]
-    assert "made for images of 1×1" in refused(capsys, vae)
+    assert "a regressor, which learned functions of numbers" in refused(capsys, vae)
 
 
 def test_a_start_for_other_classes_or_images_is_refused(place, capsys):
@@ -275,6 +276,13 @@ def test_a_start_for_other_classes_or_images_is_refused(place, capsys):
     words = ["meta-train", "maml", "classifier", "--family", SPLIT, *WAYS, *QUICK]
     assert "tells 3 classes apart, not 2" in refused(capsys, [*words, "--start", "three"])
     assert "32×32" in refused(capsys, [*words, "--start", "large"])
+    words = ["meta-train", "prototypical", "prototypical", "--family", SPLIT, "--ways", "2", "--queries", "3", *QUICK]
+    with Memory.open() as memory:
+        learner = create("prototypical", (1, 16, 16), classes=5, width=4)
+        memory.put_model(learner.init(0), describe(learner), role="start", name="five")
+    assert "width cannot be 8" in refused(capsys, [*words, "--start", "five", "--option", "width=8"])
+    made = told(capsys, [*words, "--start", "five", "--dry-run"])
+    assert made["options"] == {"classes": 2, "width": 4, "normalisation": "batch"}
 
 
 def test_ordinary_training_from_learned_rates_says_what_it_leaves_out(place, capsys):

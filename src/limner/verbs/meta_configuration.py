@@ -127,7 +127,9 @@ def resolve(
             raise LimnerError(
                 f"{name} is for tasks of several classes (to classify or cluster); a task to {goal} has none to choose"
             )
-    chosen = {**OPTIONS.get(learner, {}), **file.get("options", {}), **options}
+    start = asked.get("start", "scratch")
+    usual = OPTIONS.get(learner, {}) if start == "scratch" else {}  # a start says itself what its learner is
+    chosen = {**usual, **file.get("options", {}), **options}
     ways = _ways(asked.get("ways"), chosen) if goal in OF_CLASSES else None
     shots, queries = IMAGES[goal]
     return Configuration(
@@ -140,7 +142,7 @@ def resolve(
         turns=bool(asked.get("turns", False)),
         shots=asked.get("shots", shots),
         queries=asked.get("queries", queries),
-        start=asked.get("start", "scratch"),
+        start=start,
         name=asked.get("name", ""),
         seed=asked.get("seed", 0),
         plan=_plan(algorithm, learner, given.get("budget"), fields, file),
@@ -156,6 +158,12 @@ def _goal(learner: str, asked: str | None) -> str:
     goals += ["classify"] if "logits" in answers else []
     goals += ["cluster"] if learner == "prototypical" else []
     goals += ["regress"] if "values" in answers else []
+    if not goals:
+        served = [name for name, kind in CATALOGUE.items() if {"sample", "logits", "values"} & set(kind.answers)]
+        raise LimnerError(
+            f"there are no families of tasks for the learner {learner} to be meta-trained on; there are for: "
+            f"{', '.join(served)}"
+        )
     if not asked:
         return goals[0]
     if asked not in goals:

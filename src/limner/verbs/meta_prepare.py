@@ -42,7 +42,7 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
 
     Raises :class:`LimnerError` where they do not go together.
     """
-    from limner.learners import create, rebuild
+    from limner.learners import create, for_classes, rebuild
     from limner.meta.checks import check
     from limner.tasks import Family, family_of
     from limner.verbs.line import find_start
@@ -67,11 +67,20 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
         raise LimnerError(
             f"the start {asked.start} is a {learner.kind}, not a {asked.learner}; give another, or name that learner"
         )
-    if asked.ways is not None and learner.options["classes"] != asked.ways:
-        raise LimnerError(
-            f"the start {asked.start} tells {learner.options['classes']} classes apart, not {asked.ways}; "
-            f"give --ways {learner.options['classes']}, or another start"
-        )
+    if asked.ways is not None:
+        described = for_classes(model.learner_description, asked.ways)
+        if described is None:
+            raise LimnerError(
+                f"the start {asked.start} tells {learner.options['classes']} classes apart, not {asked.ways}; "
+                f"give --ways {learner.options['classes']}, or another start"
+            )
+        learner = rebuild(described)
+    for name, value in asked.options.items():
+        if learner.options.get(name) != value:
+            raise LimnerError(
+                f"the start {asked.start} fixes the learner's options ({learner.options}), so {name} cannot be "
+                f"{value!r}; leave --option out, or begin with --start scratch"
+            )
     check(learner, asked.plan, 1)
     shipped = asked.start.startswith("shipped:")
     settled = asked.replaced(options=learner.options, start=asked.start if shipped else model.sha256)
