@@ -122,3 +122,43 @@ def test_a_player_that_is_wholly_frozen_only_watches(functional):
     assert all(torch.equal(value, result.params[name]) for name, value in owned(params, "critic").items())
     assert any(not torch.equal(value, result.params[name]) for name, value in owned(params, "generator").items())
     assert float(result.norms["critic"]) == 0
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64])
+def test_the_quick_update_is_the_plain_one_and_changes_nothing_in_place(name, kind):
+    random = torch.Generator().manual_seed(0)
+    optimiser = named(name, (0.8, 0.95))
+    params = {"net.a": torch.randn(3, 4, 2, 2, generator=random, dtype=kind), "net.b": torch.randn((), dtype=kind),
+              "net.c": torch.randn(5, 3, generator=random, dtype=kind).T}  # fmt: skip
+    plain, quick = (params, optimiser.init(params)), (params, optimiser.init(params))
+    for turn in range(8):
+        gradients = {n: torch.randn(v.shape, generator=random, dtype=kind) for n, v in params.items()}
+        gradients["net.a"] = torch.tensor(0.1 * turn, dtype=kind).expand(3, 4, 2, 2)  # as of a sum: of no stride
+        gradients["net.c"] = gradients["net.c"].T.contiguous().T
+        before = [value.clone() for value in (*quick[0].values(), *quick[1].mean.values(), *quick[1].square.values())]
+        held = (*quick[0].values(), *quick[1].mean.values(), *quick[1].square.values())
+        plain = optimiser.update(plain[0], gradients, plain[1], 0.01, None)
+        quick = optimiser.quick(quick[0], gradients, quick[1], 0.01, None)
+        assert all(torch.equal(was, now) for was, now in zip(before, held, strict=True))
+    for one, other in ((plain.params, quick.params), (plain.state.mean, quick.state.mean)):
+        for key in one:
+            assert torch.allclose(one[key], other[key], rtol=1e-5 if kind == torch.float32 else 1e-12, atol=1e-6), key
+    assert plain.state.updates == quick.state.updates == 8
+
+
+def test_a_step_that_is_not_differentiated_takes_the_quick_way_to_the_same_place():
+    learner = create_learner("gan", (1, 16, 16), latents=2, width=4)
+    batch, optimiser = {"images": tiny_batch((1, 16, 16))["images"].double()}, named("adam", (0.5, 0.9))
+    ends = []
+    for functional in (False, True):
+        params = {name: value.double() for name, value in learner.init(0).items()}
+        states = init_states(learner, optimiser, params)
+        for seed in range(3):
+            draws = learner.draw(batch, torch.Generator().manual_seed(seed))
+            draws = {name: value.double() for name, value in draws.items()}
+            found = step(learner, optimiser, params, states, batch, draws, 1e-3, clip=0.5, functional=functional)
+            params, states = found.params, found.states
+        ends.append(found)
+    for name, value in ends[0].params.items():
+        assert torch.allclose(value, ends[1].params[name], rtol=1e-7, atol=1e-8), name

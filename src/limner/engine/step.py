@@ -139,6 +139,7 @@ def step(
     norms: dict[str, Tensor] = {}
     states = dict(states)
     constrained = learner if isinstance(learner, Constrained) else None
+    move = optimiser.update if create_graph or differentiable or functional else optimiser.quick
     for player in learner.players:
         found, losses[player] = gradients(
             learner, player, params, batch, draws, frozen, create_graph=create_graph, functional=functional
@@ -153,7 +154,7 @@ def step(
         own = {name: params[name] for name in found}
         player_rate = rate * (player_rates or {}).get(player, 1.0)
         with torch.set_grad_enabled(create_graph or differentiable):
-            moved, states[player] = optimiser.update(own, found, states[player], player_rate, rates)
+            moved, states[player] = move(own, found, states[player], player_rate, rates)
             if constrained is not None:
                 held = constrained.constrain({**params, **moved})
                 moved = {name: held[name] for name in moved}
