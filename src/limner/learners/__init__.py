@@ -17,6 +17,8 @@ from limner.learners.imle import IMLE
 from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
+from limner.learners.set_flow import SetFlow
+from limner.learners.set_vae import SetVAE
 from limner.learners.vae import VAE
 from limner.learners.vae_gan import VAEGAN
 from limner.learners.vq_vae import VQVAE
@@ -27,7 +29,21 @@ from limner.types import Batch
 
 CATALOGUE: dict[str, Any] = {
     learner.kind: learner
-    for learner in (VAE, GAN, Classifier, Prototypical, Regressor, Pix2Pix, Cycle, Flow, VQVAE, VAEGAN, IMLE)
+    for learner in (
+        VAE,
+        GAN,
+        Classifier,
+        Prototypical,
+        Regressor,
+        Pix2Pix,
+        Cycle,
+        Flow,
+        SetVAE,
+        SetFlow,
+        VQVAE,
+        VAEGAN,
+        IMLE,
+    )
 }
 """Every learner by the name that the command line and the memory use."""
 
@@ -45,6 +61,8 @@ __all__ = [
     "Pix2Pix",
     "Prototypical",
     "Regressor",
+    "SetFlow",
+    "SetVAE",
     "batch_of",
     "create",
     "describe",

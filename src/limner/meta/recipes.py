@@ -33,12 +33,22 @@ _REGRESS: dict[str, dict[str, Any]] = {
         "inner_rate": 0.02, "inner_steps": 8, "inner_batch": 10, "optimiser": "sgd", "rate": 0.1, "tasks": 5
     },
 }  # fmt: skip
+_READS: dict[str, dict[str, Any]] = {
+    _ALL: {"validate_every": 25},
+    "fomaml": {"inner_steps": 0},
+    "maml": {"inner_steps": 0},
+}
+"""A learner that reads a set has adapted once it has read it: its query loss is taken at the start itself, each query
+image given a set of the others, which are as good as support images, being of the same class and as random."""
 
 PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "classifier": _CLASSIFY,
     "prototypical": {_ALL: {"tasks": 4, "validate_every": 50, "validate_tasks": 50}},
     "regressor": _REGRESS,
     "vae": {_ALL: {"validate_every": 25}},
+    "flow": {_ALL: {"validate_every": 25}},
+    "set-vae": _READS,
+    "set-flow": _READS,
     "gan": {
         _ALL: {"validate_every": 25},
         "reptile": {"tasks": 1, "inner_steps": 15, "inner_rate": 4e-3, "inner_batch": 10, "rate": 5e-4},

@@ -38,7 +38,7 @@ def kl_to_normal(mean: Tensor, log_variance: Tensor, prior_mean: Tensor, prior_v
 
 
 def class_predictive(
-    total: Tensor, count: int, between_variance: Tensor, within_variance: Tensor
+    total: Tensor, count: int | Tensor, between_variance: Tensor, within_variance: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Where the next latent of a class lies, once ``count`` of its latents are known: mean and variance, ``(…, d)``.
 
