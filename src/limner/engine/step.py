@@ -73,9 +73,12 @@ def gradients(
         found, loss = torch.func.grad(value_of, has_aux=True)(own)
         return (found if create_graph else {name: value.detach() for name, value in found.items()}), loss
     # A view is a new node of the graph: the derivative in it leaves out how the other players' parameters, moved in
-    # their own turns, already depend on this player's.
+    # their own turns, already depend on this player's. One that plays alone needs none.
+    alone = len(learner.players) == 1
     own = {
-        name: value.view_as(value) if create_graph and value.requires_grad else value.detach().requires_grad_()
+        name: (value if alone else value.view_as(value))
+        if create_graph and value.requires_grad
+        else value.detach().requires_grad_()
         for name, value in own.items()
     }
     with torch.enable_grad():
