@@ -7,9 +7,12 @@ from typing import Any
 
 import torch
 
+from limner.config import Strategy
+from limner.learners import create
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import Cost, CurvePoint, Score, Scores
+from limner.verbs.making import Making
 
 VAE = {"kind": "vae", "image_shape": [1, 16, 16], "options": {"latents": 4}}
 
@@ -49,3 +52,21 @@ def snow(seed: int, count: int = 8) -> ImageSet:
     """Grey noise, as unlike discs as can be."""
     noise = 128 + 20 * torch.randn(count, 1, 16, 16, generator=torch.Generator().manual_seed(seed))
     return ImageSet(noise.clamp(0, 255).to(torch.uint8), "snow")
+
+
+def bars(counts=(4, 4), seed=0, names=("lying", "standing")) -> ImageSet:
+    """Thin bars, lying or standing, no two images alike."""
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.tensor([label for label, count in enumerate(counts) for _ in range(count)])
+    images = torch.randint(0, 9, (len(labels), 1, 16, 16), generator=random, dtype=torch.uint8)
+    for place, label in enumerate(labels.tolist()):
+        across = int(torch.randint(3, 13, (1,), generator=random))
+        part = images[place, 0] if label == 0 else images[place, 0].T
+        part[across, 2:14] = 250
+    return ImageSet(images, "bars", labels, tuple(names))
+
+
+def a_making(each: bool, steps: int = 2) -> Making:
+    """A tiny VAE for each of two classes, or one of both."""
+    options = {} if each else {"classes": 2}
+    return Making(create("vae", (1, 16, 16), width=4, latents=2, **options), Strategy(steps=steps), None, each)

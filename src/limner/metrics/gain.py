@@ -65,8 +65,14 @@ def correct(
     }
     if features is not None:
         copies = varied(real, len(made), named, derive(seed, "copies"))
-        arms = {"plain": real, "made": both, "ordinary": together(real, copies)}
-        found[REGRESSION] = {arm: by_regression(images, held, features, len(real)) for arm, images in arms.items()}
+        look = extractor(features)
+        seen = {part: look(part.images) for part in (real, made, copies, held)}
+        arms: dict[str, tuple[ImageSet, ...]] = {"plain": (real,), "made": (real, made), "ordinary": (real, copies)}
+        found[REGRESSION] = {
+            arm: by_regression(torch.cat([seen[part] for part in parts]), _labels(*parts), seen[held], len(real))
+            == _labels(held)
+            for arm, parts in arms.items()
+        }
     return found
 
 
@@ -109,25 +115,28 @@ def by_network(
     return logits.argmax(1) == held.labels
 
 
-def by_regression(images: ImageSet, held: ImageSet, features: str, real: int) -> Tensor:
-    """Which of ``held`` multinomial logistic regression on frozen features puts in their class: bool ``(n,)``.
+def by_regression(features: Tensor, labels: Tensor, held: Tensor, real: int) -> Tensor:
+    """The class that multinomial logistic regression puts each of ``held (m, d)`` in, int64 ``(m,)``, after learning
+    from ``features (n, d)`` with ``labels (n,)``.
 
-    Features are standardised by the images learned from. The penalty weighs as much against the mean loss whatever
-    the number of images: C = :data:`PENALTY` · ``real`` / n, with ``real`` how many of the n images are real.
+    Features are standardised by those learned from. The penalty weighs as much against the mean loss whatever the
+    number of images: C = :data:`PENALTY` · ``real`` / n, with ``real`` how many of the n images are real.
     """
-    import numpy as np
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    look = extractor(features)
-    if images.labels is None or held.labels is None:
-        raise LimnerError(f"{images.name} does not have classes to tell apart; give labelled images")
-    regression = LogisticRegression(C=PENALTY * real / len(images), max_iter=1000)
+    regression = LogisticRegression(C=PENALTY * real / len(features), max_iter=1000)
     judge = make_pipeline(StandardScaler(), regression)
-    judge.fit(look(images.images).double().numpy(), images.labels.numpy())
-    answers = judge.predict(look(held.images).double().numpy())
-    return torch.from_numpy(np.asarray(answers == held.labels.numpy()))
+    judge.fit(features.double().numpy(), labels.numpy())
+    return torch.from_numpy(judge.predict(held.double().numpy()))
+
+
+def _labels(*parts: ImageSet) -> Tensor:
+    found = [part.labels for part in parts if part.labels is not None]
+    if len(found) < len(parts):
+        raise LimnerError(f"{parts[0].name} does not have classes to tell apart; give labelled images")
+    return torch.cat(found)
 
 
 def folds(labels: Tensor, count: int, seed: int) -> Tensor:

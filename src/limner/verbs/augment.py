@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RECORD, PAGE = "augment.json", "report.html"
 """Beside the folders of the classes: how the images were made, and the page that shows them."""
 
-SHOWN = 20
+SHOWN = 12
 """Images of each class that the page shows, real and made, at most."""
 
 _FOR_GENERATORS = 0.75
@@ -137,7 +137,7 @@ def augment(
             _copy(made, images, names)
     except KeyboardInterrupt:
         made.state = "stopped"
-        made.notes.append(f"stopped by hand: {_told(made, per_class)}, whole; the others were not made")
+        made.notes.append(f"stopped by hand: {_told(made, per_class)}, whole; begin anew with --force")
         _keep(made)
         return made
     except OSError as refused:
@@ -292,7 +292,7 @@ def _record(
 ) -> dict[str, Any]:
     from limner.learners import describe
 
-    parts = [images.restrict([label]) for label in range(len(names))]
+    parts = (images.restrict([label]) for label in range(len(names)))
     return {
         "data": spec,
         "source": {"sha256": images.sha256, "images": len(images), "licence": images.licence},

@@ -107,7 +107,7 @@ def planned(
     step = _classifier_pace(images, seed)
     making_one = making.generators(images) * one_training(making, pace)
     second = features if len(images) <= MOST_REGRESSED else ""
-    looking = _looking_pace(images, second) * (len(images) + 2 * made * count) * 3 if second else 0.0
+    looking = _looking_pace(images, second) * (len(images) + 2 * made * count) if second else 0.0
     for parts in dict.fromkeys((folds, min(folds, FEWER_FOLDS))):
         left = float("inf") if seconds is None else seconds - parts * (making_one + looking)
         steps = min(STEPS, int(left / (3 * parts * step))) if left < float("inf") else STEPS

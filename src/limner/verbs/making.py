@@ -143,27 +143,28 @@ def decide(
     found = Adviser(memory).recommend(
         _largest(images, seed, spec), budget_seconds=seconds, learner=learner, budget_steps=steps
     )
+    reference = start if given is None or start.startswith("shipped:") else given.sha256
     median = int(torch.bincount(images.labels, minlength=count).median())  # type: ignore[arg-type]
     many = start == "auto" and median > FEW
-    advice = choose(found, "scratch" if many else start, learner)
-    reference = start if given is not None else advice.strategy.start
-    if start == "scratch" or many:
+    if many:
         reference = "scratch"
+    advice = choose(found, reference, learner)
+    reference = advice.strategy.start if reference == "auto" else reference
     begun = given if given is not None else find_start(reference, memory, shape)
     strategy = advice.strategy.replace(start=reference, **fields)
     why: tuple[str, ...] = () if given is not None else (advice.reason,)
     if begun is not None:
-        network = learner_of(begun, reference, options, _whole(images, spec))
+        network = learner_of(begun, reference if given is None else start, options, _whole(images, spec))
         if "sample" not in network.answers:
             raise LimnerError(f"the start {reference} is a {network.kind}, which makes no images; choose another")
         each = int(network.options.get("classes", 1)) == 1
-        why = (*why, *_learned_from_these(begun, spec), _in_words(each, count, reference))
+        why = (*why, *_learned_from_these(begun, spec), _in_words(each, count, reference if given is None else start))
         return Making(network, strategy, begun, each, why)
     wanted = advice.options | told_classes(advice.learner, count) | (options or {})
     network = create(advice.learner, shape, **with_classes(wanted, _whole(images, spec), spec))
     each = int(network.options.get("classes", 1)) == 1
     if many:
-        why = (*why, f"with {median} images a class, a start for each would help less than what all classes share")
+        why = (*why, f"with {median} images a class, more than {FEW}, no class needs a start of its own")
     return Making(network, strategy, None, each, (*why, _in_words(each, count, "scratch")))
 
 
