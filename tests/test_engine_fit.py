@@ -89,6 +89,21 @@ def _metadata(folder):
         return file.metadata()
 
 
+def test_a_checkpoint_from_before_there_was_a_guard_goes_on(tmp_path):
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    strategy = Strategy(steps=5, batch=2)
+    fit(VAE, TASK, strategy, directory=tmp_path, listeners=[StopAt(3)])
+    path = tmp_path / checkpoints.NAME
+    with safe_open(path, "pt") as file:
+        plain, tensors = json.loads(file.metadata()["training"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    del plain["watched"], plain["choices"], plain["identity"]["strategy"]["guard"]
+    save_file(tensors, path, metadata={"training": json.dumps(plain)})
+    resumed = fit(VAE, TASK, strategy, directory=tmp_path, resume=True)
+    assert same(resumed.params, fit(VAE, TASK, strategy).params)
+
+
 def test_resume_refuses_another_run_and_damage(tmp_path):
     with pytest.raises(LimnerError, match="nothing to go on with"):
         fit(VAE, TASK, STRATEGY, directory=tmp_path, resume=True)

@@ -333,3 +333,16 @@ def test_a_card_takes_no_markup_from_names():
     text = card.text(run_of(name="a\n---\n# b <b>c</b>"), GOOD)
     assert text.count("\n---\n") == 1
     assert "<b>" not in text
+
+
+def test_runs_of_different_tasks_show_what_real_images_of_each_score(tmp_path):
+    other = Scores({"kernel_distance": Score(0.5, 0.4, 0.6, 0.3)}, GOOD.extractor, GOOD.samples, GOOD.query, 5)
+    (row, *_) = compared({"one": GOOD, "two": other})
+    assert row["floor"] == ""
+    assert [cell["floor"] for cell in row["cells"]] == ["0.0200", "0.300"]
+    arms = [arm_of("one", GOOD), arm_of("two", other)]
+    parsed = check_page(page.write_comparison(tmp_path / "x.html", arms, "t", "s", one_task=False).read_text())
+    assert "these are of different tasks" in parsed.text
+    assert "real images 0.300" in parsed.text
+    assert "each its own" in parsed.text
+    assert not any((one.get("class") or "") in ("number best", "number level") for one in parsed.all("td"))

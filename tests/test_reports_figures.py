@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -87,3 +89,10 @@ def test_score_plot_tells_interval_and_floor():
     plot = score_plot({"one": Score(0.3, 0.2, 0.4, 0.1), "two": Score(0.5)}, "Kernel distance")
     assert plot.words == "Kernel distance: one 0.300 (0.200 to 0.400), two 0.500. Real images score 0.100."
     assert plot.svg().count("<svg") == 1
+
+
+def test_no_axis_counts_parts_of_a_step():
+    short = [CurvePoint(step, step / 9, {"loss": 1.0 / (step + 1)}) for step in range(4)]
+    labels = re.findall(r">(\d+(?:\.\d+)?)</text>", curve_plot({"one": short}, "loss").svg())
+    assert {"0", "1", "2", "3"} <= set(labels)
+    assert "1.5" not in labels

@@ -235,7 +235,12 @@ def sample(
 )
 def evaluate(
     made: Annotated[
-        str, typer.Argument(metavar="RUN-or-DATA", help="What is judged: a run, or images by a data spec.")
+        str,
+        typer.Argument(
+            metavar="RUN-or-DATA",
+            help="What is judged: a run, also hf:NAME/NAME, or images by a data spec, of the hub with an option: "
+            "hf:NAME,split=train.",
+        ),
     ],
     real: Annotated[str, typer.Argument(metavar="DATA", help=f"Real images to judge by: {options.KINDS}.")],
     count: Annotated[int, typer.Option(metavar="N", help="Samples to draw from a run.")] = 200,

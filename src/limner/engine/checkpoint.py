@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from limner.config import Strategy
 from limner.engine.optimisers import OptimiserState
 from limner.engine.step import States
 from limner.errors import LimnerError
@@ -148,8 +149,10 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (not a dictionary)
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise LimnerError(f"{path} is damaged; begin the run anew") from problem
-    if plain["identity"] != identity:
-        changed = sorted(name for name in identity if plain["identity"].get(name) != identity[name])
+    known = dict(plain["identity"])
+    known["strategy"] = Strategy.from_json(known["strategy"]).to_json()  # with what strategies did not say then
+    if known != identity:
+        changed = sorted(name for name in identity if known.get(name) != identity[name])
         raise LimnerError(
             f"{path} belongs to another run: its {' and '.join(changed)} differ; resume with what it was begun with"
         )
@@ -176,11 +179,11 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
         order=tensors["order"],
         step=now.step,
         sound=state("sound") if "sound" in plain else None,
-        watched=Watched(state("guard") if "guard" in plain else None, **plain["watched"]),
+        watched=Watched(state("guard") if "guard" in plain else None, **plain.get("watched", {})),
         best=under("best/"),
         memory={name.removeprefix("memory/"): tensors[name] for name in sorted(tensors) if name.startswith("memory/")},
         curve=[CurvePoint(**point) for point in plain["curve"]],
-        **{name: plain[name] for name in _PLAIN},
+        **{name: plain[name] for name in _PLAIN if name in plain},  # what was not kept then is as at the start
     )
 
 

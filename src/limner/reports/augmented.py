@@ -125,11 +125,11 @@ def write(
     from limner.config import Strategy
     from limner.learners import rebuild
     from limner.model_file import write_atomically
-    from limner.reports.page import _environment, _gallery, _versions
+    from limner.reports.page import environment, gallery, versions
 
     strategy = Strategy.from_json(record["strategy"])
     page = (
-        _environment()
+        environment()
         .get_template("augmented.html")
         .render(
             title=words.title(record["data"]),
@@ -139,8 +139,8 @@ def write(
                 {
                     "name": one.name,
                     "total": one.total,
-                    "real": _gallery(one.real, f"real images of {one.name}"),
-                    "made": _gallery(one.made, f"made images of {one.name}"),
+                    "real": gallery(one.real, f"real images of {one.name}"),
+                    "made": gallery(one.made, f"made images of {one.name}"),
                 }
                 for one in classes[:MOST_CLASSES]
             ],
@@ -150,7 +150,7 @@ def write(
             learner=words.learner_in_words(rebuild(record["learner"])),
             strategy=words.strategy_in_words(strategy),
             notes=notes,
-            versions=_versions(),
+            versions=versions(),
         )
     )
     write_atomically(path, page.encode())

@@ -14,7 +14,8 @@ def compared(scored: Mapping[str, Scores]) -> list[dict[str, Any]]:
     """A row for each score: its name and meaning, a cell for each arm, and which arms are best.
 
     An arm is ``best`` alone only where its interval does not touch any other's; otherwise all whose intervals touch
-    that of the best value are ``level``. Where an interval is missing, nothing is marked.
+    that of the best value are ``level``. Where an interval is missing, nothing is marked. What real images score is the
+    row's where it is the same for all arms, else each cell's own.
 
     >>> one = Scores({"coverage": Score(0.9, 0.8, 1.0)}, "pixels", 9, 9, 5)
     >>> other = Scores({"coverage": Score(0.4, 0.3, 0.5)}, "pixels", 9, 9, 5)
@@ -26,16 +27,20 @@ def compared(scored: Mapping[str, Scores]) -> list[dict[str, Any]]:
         found = {arm: scores.values[name] for arm, scores in scored.items() if name in scores.values}
         better, meaning = words.MEANINGS.get(name, ("", ""))
         marks = _marks(better, found)
+        floors = {arm: words.short_number(score.floor) for arm, score in found.items() if score.floor is not None}
+        shared = len(set(floors.values())) == 1
         cells = []
         for arm in scored:
             value, interval, _ = words.shown(found[arm]) if arm in found else ("–", "", "")
             reading = words.reading(name, found[arm]) if arm in found else ""
-            cells.append({"value": value, "interval": interval, "mark": marks.get(arm, ""), "reading": reading})
-        floors = [score.floor for score in found.values() if score.floor is not None]
+            own = "" if shared else floors.get(arm, "")
+            cells.append(
+                {"value": value, "interval": interval, "mark": marks.get(arm, ""), "reading": reading, "floor": own}
+            )
         rows.append(
             {
                 "name": words.label(name), "meaning": meaning, "better": words.ARROWS.get(better, ""), "cells": cells,
-                "floor": words.short_number(floors[0]) if floors else "",
+                "floor": next(iter(floors.values())) if shared else "",
             }
         )  # fmt: skip
     return rows

@@ -193,6 +193,8 @@ def curve_plot(
         axes.set_title(title, loc="left", fontsize=10.5)
         axes.set_xlabel("step" if across == "step" else "seconds")
         axes.margins(x=0.02)
+        if across == "step":
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if len(lines) > 1 or floor is not None:
             axes.legend(fontsize=8.5, handlelength=2.6, labelspacing=0.3)
 
@@ -238,8 +240,8 @@ def score_plot(scores: Mapping[str, Score], title: str) -> Plot:
     for name, score in scores.items():
         ends = "" if score.low is None or score.high is None else f" ({_span(score)})"
         told.append(f"{name} {short_number(score.value)}{ends}")
-    floors = [score.floor for score in scores.values() if score.floor is not None]
-    real = f" Real images score {short_number(floors[0])}." if floors else ""
+    floors = dict.fromkeys(short_number(score.floor) for score in scores.values() if score.floor is not None)
+    real = f" Real images score {' and '.join(floors)}." if floors else ""
     return Plot(f"{title}: {', '.join(told)}.{real}", (4.5, 0.9 + 0.55 * len(scores)), draw)
 
 

@@ -149,7 +149,7 @@ def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attri
     """
     from limner.model_file import write_atomically
     from limner.reports import words
-    from limner.reports.page import _environment, _versions
+    from limner.reports.page import environment, versions
 
     place = Path(directory)
     for panel in panels:
@@ -157,7 +157,7 @@ def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attri
         panel.picture.save(buffer, format="PNG", optimize=True)
         write_atomically(place / f"{panel.name}.png", buffer.getvalue())
     page = (
-        _environment()
+        environment()
         .get_template("inside.html")
         .render(
             title=words.title(run.task_name),
@@ -166,7 +166,7 @@ def write(directory: str | Path, run: Run, panels: Sequence[Panel], found: Attri
             panels=panels,
             rows=table(found),
             features=features,
-            versions=_versions(),
+            versions=versions(),
         )
     )
     write_atomically(place / "report.html", page.encode())

@@ -87,7 +87,7 @@ def write_run(
     """
     place = Path(directory)
     page = (
-        _environment()
+        environment()
         .get_template("run.html" if translated is None else "translation.html")
         .render(
             title=words.title(run.task_name),
@@ -97,9 +97,9 @@ def write_run(
             start=words.start_in_words(run.strategy, run.lineage),
             strategy=words.strategy_in_words(run.strategy),
             cost=words.cost_in_words(run.cost),
-            support=_gallery(support.images, "images it learned from"),
-            made=_gallery(samples, "images it made", MOST_BESIDE),
-            held=None if query is None else _gallery(query.images, "real images held back", MOST_BESIDE),
+            support=gallery(support.images, "images it learned from"),
+            made=gallery(samples, "images it made", MOST_BESIDE),
+            held=None if query is None else gallery(query.images, "real images held back", MOST_BESIDE),
             pairs=[] if translated is not None else _pairs(samples, support.images, pairs),
             triples=None if translated is None or samples is None else _triples(translated, samples),
             mistakes=None if mistakes is None else _mistakes(mistakes),
@@ -114,7 +114,7 @@ def write_run(
             place=str(place),
             quoted=shlex.quote(str(place)),
             source=shlex.quote(run.source) if run.source else "",
-            versions=_versions(),
+            versions=versions(),
         )
     )
     return _write(place / "report.html", page)
@@ -127,17 +127,19 @@ def write_comparison(
     story: str,
     support: ImageSet | None = None,
     query: ImageSet | None = None,
+    one_task: bool = True,
 ) -> Path:
     """Write a page that holds ``arms`` side by side; its path.
 
     story           what was done, in plain sentences
     support, query  the images that all arms learned from and were judged on, where they are the same
+    one_task        whether all arms are of the same task; otherwise none is called the best at a score
     """
     shown = [
         {
             "place": index % 8 + 1,
             "arm": arm,
-            "made": _gallery(arm.samples, f"images made {arm.name}", MOST_IN_ARM),
+            "made": gallery(arm.samples, f"images made {arm.name}", MOST_IN_ARM),
             "strategy": words.strategy_in_words(arm.strategy),
             "start": words.start_in_words(arm.strategy, {}),
             "cost": words.cost_in_words(arm.cost),
@@ -147,23 +149,25 @@ def write_comparison(
         for index, arm in enumerate(arms)
     ]
     scored = {arm.name: arm.scores for arm in arms if arm.scores is not None}
-    comparable = len({(found.extractor, found.query, found.samples) for found in scored.values()}) <= 1
+    alike = len({(found.extractor, found.query, found.samples) for found in scored.values()}) <= 1
+    comparable = one_task and alike
     page = (
-        _environment()
+        environment()
         .get_template("comparison.html")
         .render(
             title=title,
             story=story,
             arms=shown,
-            support=None if support is None else _gallery(support.images, "images they learned from"),
-            held=None if query is None else _gallery(query.images, "real images held back", MOST_IN_ARM),
+            support=None if support is None else gallery(support.images, "images they learned from"),
+            held=None if query is None else gallery(query.images, "real images held back", MOST_IN_ARM),
             rows=compared(scored),
             comparable=comparable,
+            one_task=one_task,
             verdict=verdict(scored) if comparable else "",
             scores=next(iter(scored.values()), None),
             plots=_comparison_plots(arms, scored),
             notes=list(dict.fromkeys(note for found in scored.values() for note in found.notes)),
-            versions=_versions(),
+            versions=versions(),
         )
     )
     return _write(Path(path), page)
@@ -175,21 +179,23 @@ def _write(path: Path, page: str) -> Path:
 
 
 @cache
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Where the pages' templates are found and filled in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    environment = Environment(
+    made = Environment(
         loader=PackageLoader("limner.reports", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"shown": words.shown, "reading": words.reading}
-    return environment
+    made.filters |= {"shown": words.shown, "reading": words.reading}
+    return made
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What a page was made by, as its last line tells."""
     return {
         "Limner": version("limner"),
         "PyTorch": torch.__version__,
@@ -212,7 +218,7 @@ def data_uri(image: Tensor) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _gallery(images: Tensor | None, what: str, most: int = MOST_IMAGES) -> dict[str, Any] | None:
+def gallery(images: Tensor | None, what: str, most: int = MOST_IMAGES) -> dict[str, Any] | None:
     """Images for the page, each enlarged by a whole number: ``wide`` and ``narrow`` are widths in pixels."""
     if images is None or not len(images):
         return None

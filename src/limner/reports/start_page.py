@@ -14,7 +14,7 @@ from limner.engine.run import as_bytes, sample_bytes
 from limner.model_file import RATES, write_atomically
 from limner.reports import start_words, words
 from limner.reports.figures import Plot
-from limner.reports.page import _environment, _gallery, _versions
+from limner.reports.page import environment, gallery, versions
 from limner.reports.start_figures import bar_plot, function_plot, rates_plot, trajectory_plot, validation_plot
 from limner.seeds import generator
 from limner.types import Params, Request
@@ -62,16 +62,19 @@ def write(directory: str | Path, made: Start, seen: Trajectory | None, family: T
         "split": "" if seen is None else seen.split,
         "measured": 0 if seen is None else len(next(iter(seen.values.values()))),
     }
-    environment = _environment()
-    page = environment.get_template("start.html").render(
-        **told,
-        learning=[plot.svg() for plot in _learning(made)],
-        adapting=[plot.svg() for plot in _adapting(made, seen)],
-        examples=list(_shown(made, family, asked["goal"])),
-        versions=_versions(),
+    page = (
+        environment()
+        .get_template("start.html")
+        .render(
+            **told,
+            learning=[plot.svg() for plot in _learning(made)],
+            adapting=[plot.svg() for plot in _adapting(made, seen)],
+            examples=list(_shown(made, family, asked["goal"])),
+            versions=versions(),
+        )
     )
     write_atomically(place / "report.html", page.encode())
-    card = environment.get_template("start.md").render(**told, name=learned.name or place.name)
+    card = environment().get_template("start.md").render(**told, name=learned.name or place.name)
     write_atomically(place / "README.md", card.encode())
     return place / "report.html"
 
@@ -130,11 +133,11 @@ def _shown(made: Start, family: TaskFamily, goal: str) -> Iterator[dict[str, Any
                 "Made after": samples(made, example, example.after),
                 "Real ones, held back": as_bytes(example.episode.query["images"][:SAMPLES]).cpu(),
             }
-            galleries = {what: _gallery(images, what.lower(), SAMPLES) for what, images in parts.items()}
+            galleries = {what: gallery(images, what.lower(), SAMPLES) for what, images in parts.items()}
             yield {"name": f"{name}: {words.title(example.task.name)}", "galleries": galleries}
         else:
             support = example.task.support
-            galleries = {"Learned from": _gallery(support.images, "images learned from", 60)}  # type: ignore[union-attr]
+            galleries = {"Learned from": gallery(support.images, "images learned from", 60)}  # type: ignore[union-attr]
             yield {"name": name, "galleries": galleries | _judged(made, example)}
 
 
@@ -154,11 +157,11 @@ def _judged(made: Start, example: Example) -> dict[str, Any]:
     """Query images that were put into the right class after adaptation, and into a wrong one."""
     images, labels = example.episode.query["images"], example.episode.query["labels"]
     if made.learner.kind == "prototypical" and not any(name.startswith("fitted.") for name in example.after):
-        return {"To be sorted": _gallery(as_bytes(images).cpu(), "images to be sorted", 30)}
+        return {"To be sorted": gallery(as_bytes(images).cpu(), "images to be sorted", 30)}
     logits = made.learner.predict(example.after, Request("logits", images=images), generator(0, "page"))
     right = logits.argmax(1) == labels
     found = {"Told rightly": as_bytes(images[right]).cpu(), "Mistaken": as_bytes(images[~right]).cpu()}
-    return {what: _gallery(part, what.lower(), 30) for what, part in found.items() if len(part)}
+    return {what: gallery(part, what.lower(), 30) for what, part in found.items() if len(part)}
 
 
 def _function(made: Start, example: Example, name: str) -> Plot:

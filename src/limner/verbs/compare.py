@@ -97,7 +97,8 @@ def compared(
     same = next(iter(known.values())) if len(known) == 1 and None not in tasks.values() else None
     arms = [arm_of(name, run, tasks[name]) for name, run in runs.items()]
     query = None if same is None else same.query
-    page.write_comparison(path, arms, title, story, None if same is None else same.support, query)
+    support, one_task = None if same is None else same.support, not of_different_tasks(list(runs.values()))
+    page.write_comparison(path, arms, title, story, support, query, one_task)
     return Comparison(path, rows, cautions(list(runs.values())))
 
 
@@ -115,10 +116,15 @@ def arm_of(name: str, run: Run, task: Task | None = None) -> Arm:
     return Arm(name, explanation, samples, run.scores, run.curve, run.cost, run.strategy, run.notes)
 
 
+def of_different_tasks(runs: Sequence[Run]) -> bool:
+    """Whether the runs were not all of one task."""
+    return len({(run.task_name, str(run.task)) for run in runs}) > 1
+
+
 def cautions(runs: Sequence[Run]) -> list[str]:
     """What to bear in mind on reading the runs' scores side by side."""
     said = []
-    if len({(run.task_name, str(run.task)) for run in runs}) > 1:
+    if of_different_tasks(runs):
         said.append("these runs are on different tasks, so their scores cannot be held against each other")
     if len({run.scores.extractor for run in runs if run.scores is not None}) > 1:
         said.append("these scores were measured in different features, so they cannot be held against each other")

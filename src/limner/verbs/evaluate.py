@@ -11,6 +11,7 @@ from limner.seeds import derive
 from limner.types import Scores
 from limner.verbs.classes import is_conditional, names_of
 from limner.verbs.classify import as_learned, scored
+from limner.verbs.hub import PREFIX
 from limner.verbs.line import some_of, task_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def evaluate(
 ) -> Scores:
     """Score ``made`` against the images of the data spec ``real``.
 
-    made       a run directory, a run or model of the memory (``count`` samples are drawn), or images by a data spec
+    made       a run directory, a run or model of the memory, ``hf:NAME/NAME`` (``count`` samples are drawn), or images
+               by a data spec; of a data set on the hub with an option, as ``hf:NAME,split=train``
     extractor  ``glyph-net``, ``efficientnet-lite0`` or ``pixels``; ``None`` = what fits the images
 
     A classifier is scored by its accuracy on the images of ``real``, whose classes must be among those it learned.
@@ -50,7 +52,14 @@ def evaluate(
     else:
         from limner.verbs.load import load as load_run
 
-        run = load_run(made, memory=memory)
+        try:
+            run = load_run(made, memory=memory)
+        except LimnerError as unknown:
+            if not made.startswith(PREFIX):
+                raise
+            raise LimnerError(
+                f"{unknown}; for the images of a data set give an option: {made},split=train"
+            ) from unknown
         if "translate" in run.learner.answers:
             raise LimnerError(
                 f"{made} is a translator; put images through it with limner translate, then evaluate their folder"
@@ -120,12 +129,18 @@ def _as_classifier(run: Run, made: str, real: str, seed: int) -> Scores:
 def is_images(text: str) -> bool:
     """Whether ``text`` is a data spec rather than a run: it names a kind of data, or a folder or file that is no run.
 
+    ``hf:NAME/NAME`` is a run, as everywhere where one is asked for; with an option, which no run has, a data set.
+
     >>> is_images("digits,size=16"), is_images("shipped:glyphs-vae"), is_images("3f2a90")
     (True, False, False)
+    >>> is_images("hf:me/my-run"), is_images("hf:me/my-images,split=train")
+    (False, True)
     """
     from limner.tasks.spec import KINDS
 
     kind, colon, _ = text.split(",")[0].partition(":")
+    if f"{kind}{colon}" == PREFIX:
+        return "," in text
     if kind in KINDS and (colon or not KINDS[kind].path):
         return True
     path = Path(text.split(",")[0])
