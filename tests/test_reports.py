@@ -56,6 +56,7 @@ def run_of(name: str = "tiny, 5 shots", kind: str = "vae", state: str = "finishe
         strategy=Strategy(steps=4),
         seed=7,
         state=state,
+        warnings=[],
         curve=curve,
         cost=Cost(83.0, 4, 2),
         scores=None,
@@ -174,6 +175,27 @@ def test_copies_and_unfinished_runs_are_warned_of(tmp_path):
     _, parsed = write_run(tmp_path, run_of(state="failed"), COPIED)
     assert "near-copies" in parsed.text
     assert "This run is failed" in parsed.text
+
+
+def test_warnings_stand_at_the_top_and_copies_are_told_once(tmp_path):
+    run = run_of()
+    run.warnings = ["near-copies: 30 of 64 <b>new</b> images lie close; fewer steps help", "little variety: give more"]
+    _, parsed = write_run(tmp_path, run, COPIED)
+    told = parsed.text[: parsed.text.index("It learned from these")]
+    assert "Near-copies: 30 of 64 <b>new</b> images lie close; fewer steps help." in told
+    assert "Little variety: give more." in told
+    assert "many of them may be near-copies" not in told
+
+
+def test_what_early_stopping_and_copying_were_told_by_is_drawn(tmp_path):
+    run = run_of()
+    run.curve = [CurvePoint(step, 0.0, {"held-out shots": 9.0 - step}) for step in (0, 5)] + [
+        CurvePoint(step, step / 10, {"nearest_shot_ratio": 2.0 / step}) for step in (1, 2, 4)
+    ]
+    text, _ = write_run(tmp_path, run, None, query=None)
+    assert "Early stopping: shots held out by step: " in text
+    assert "over theirs by step: " in text
+    assert "ends at 0.500. Real images score 1.00." in text
 
 
 def test_a_report_without_query_scores_or_samples(tmp_path):

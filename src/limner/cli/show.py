@@ -235,6 +235,8 @@ def run(made: Run, json: bool) -> None:
         )
         for sentence in (*made.lineage.get("advice", ()), *made.notes):
             typer.echo(f"  {sentence}")
+        for sentence in made.warnings:
+            typer.echo(f"  warning: {sentence}")
         if made.scores is not None:
             scores(made.scores, False)
         typer.echo(f"run       {directory}")

@@ -34,6 +34,7 @@ class Run:
              ``params``: choosing by the query set and then reporting on it flatters
     state    ``finished``, ``stopped`` (can be resumed), ``failed``, or ``collapsed`` (a game of which the guard found
              nothing left: no result)
+    warnings what a person should mind about it (copies, too few images…), with what would help
     lineage  where it came from: start, memory id, directory
 
     :meth:`save` writes a complete directory and :meth:`load` reads it back.
@@ -51,6 +52,7 @@ class Run:
     cost: Cost = field(default_factory=Cost)
     scores: Scores | None = None
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
     lineage: dict[str, Any] = field(default_factory=dict)
     task: dict[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(6))
@@ -73,6 +75,7 @@ class Run:
             "scores": None if self.scores is None else self.scores.to_json(),
             "cost": asdict(self.cost),
             "notes": self.notes,
+            "warnings": self.warnings,
             "lineage": self.lineage,
             "versions": {"limner": version("limner"), "torch": torch.__version__, "python": platform.python_version()},
         }
@@ -131,6 +134,7 @@ class Run:
                 cost=Cost(**record["cost"]),
                 scores=None if record["scores"] is None else Scores.from_json(record["scores"]),
                 notes=record["notes"],
+                warnings=record.get("warnings", []),  # runs of the first version had none
                 lineage=record["lineage"],
                 task=task,
                 id=record["id"],

@@ -107,7 +107,7 @@ def write_run(
             verdict=words.verdict(scores),
             copying=_reading(scores, "nearest_training_ratio"),
             rows=_rows(scores),
-            warnings=_warnings(run.state, scores),
+            warnings=_warnings(run, scores),
             notes=[*run.notes, *(scores.notes if scores is not None else ())],
             advice=run.lineage.get("advice", []),
             plots=_run_plots(run, scores),
@@ -298,13 +298,15 @@ def _reading(scores: Scores | None, name: str) -> str:
     return "" if scores is None or name not in scores.values else words.reading(name, scores.values[name])
 
 
-def _warnings(state: str, scores: Scores | None) -> list[str]:
+def _warnings(run: Run, scores: Scores | None) -> list[str]:
     found = []
-    if state == "collapsed":
+    if run.state == "collapsed":
         found.append(words.COLLAPSED)
-    elif state != "finished":
-        found.append(f"This run is {state}, not finished: what it shows is as far as it came.")
-    if scores is not None and words.copies(scores.values.get("nearest_training_ratio")):
+    elif run.state != "finished":
+        found.append(f"This run is {run.state}, not finished: what it shows is as far as it came.")
+    found += [words.sentence(warning) for warning in run.warnings]
+    counted = any(warning.startswith("near-copies") for warning in run.warnings)
+    if not counted and scores is not None and words.copies(scores.values.get("nearest_training_ratio")):
         found.append(
             "The samples lie closer to the images learned from than other real images do: many of them may be "
             "near-copies. See the pairs below. A shorter training, augmentation or more images may help."
@@ -322,6 +324,11 @@ def _run_plots(run: Run, scores: Scores | None) -> list[str]:
             plots.append(
                 curve_plot({run.task_name: run.curve}, key, floor, title=f"{words.label(key)} on held-out images")
             )
+    for key, title in words.COPYING.items():
+        if key in values:
+            plots.append(curve_plot({run.task_name: run.curve}, key, 1.0, title=title))
+    if words.HELD_OUT in values:
+        plots.append(curve_plot({run.task_name: run.curve}, words.HELD_OUT, title="Early stopping: shots held out"))
     losses = [f"{player}{kind}" for player in run.learner.players for kind in (" loss", " query loss")]
     if present := [name for name in losses if name in values]:
         plots.append(curve_plot({run.task_name: run.curve}, present, title="Losses"))

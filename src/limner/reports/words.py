@@ -22,6 +22,15 @@ LEARNERS = {
 OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
 
 
+def sentence(text: str) -> str:
+    """Words that follow a colon, or stand in a list, as a sentence of their own.
+
+    >>> sentence("two images are copies; give others")
+    'Two images are copies; give others.'
+    """
+    return text[:1].upper() + text[1:].removesuffix(".") + "."
+
+
 def label(name: str) -> str:
     """A value's name as a reader sees it.
 
@@ -132,6 +141,15 @@ _READINGS = {
 }
 """Where the interval lies below what real images score, around it, and above it."""
 
+COPYING = {
+    "nearest_training_ratio": "Distance to images learned from, over real",
+    "nearest_shot_ratio": "Distance to images learned from, over theirs",
+}
+"""The values of a curve that tell copies, which lie well under 1, and the titles of their plots."""
+
+HELD_OUT = "held-out shots"
+"""The value of a curve that early stopping chose by; lower is better."""
+
 COLLAPSED = "This training collapsed: its images are nearly all the same, or it learns no more. It is no result."
 """What is said of a run in which the guard found nothing left."""
 
@@ -204,6 +222,8 @@ def strategy_in_words(strategy: Strategy) -> str:
     if strategy.schedule == "cosine":
         parts.append("falling to zero")
     parts.append("each on all images" if strategy.batch == 0 else f"each on up to {strategy.batch} images")
+    if strategy.early_stopping:
+        parts.append("ended sooner where held-out shots said so")
     if strategy.augmentation:
         parts.append(f"varied by {', '.join(strategy.augmentation)}")
     if strategy.frozen:

@@ -125,7 +125,13 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
         bad: dict[str, str] = {}
         sizes = set() if "size" in options else _sizes(items, bad, "part" in options)
         size = options.get("size") or default_size(sizes)
-        record: dict[str, Any] = {"what": name, "bad": bad, "clear": 0, "resized": _size_notes(sizes, size)}
+        record: dict[str, Any] = {
+            "what": name,
+            "bad": bad,
+            "clear": 0,
+            "resized": _size_notes(sizes, size),
+            "oblong": 0,
+        }
         colour = options.get("colour") or "rgb"
         decoded = _decoded([item for item in items if item.name not in bad], size, colour, options, record, progress)
         total = len(items) * size * size * (1 if colour == "grey" else 3)
@@ -145,7 +151,13 @@ def _from_files(source: FileSource, spec: Spec, name: str, progress: Progress | 
         labels=None if labels is None else labels[torch.tensor(keep)][torch.tensor(good)],
         class_names=names,
         licence=source.licence,
-        notes=(*source.notes, *_clear_notes(record["clear"]), *_bad_notes(bad), *record.get("resized", ())),
+        notes=(
+            *source.notes,
+            *_clear_notes(record["clear"]),
+            *_bad_notes(bad),
+            *record.get("resized", ()),
+            *_oblong_notes(record.get("oblong", 0), options),
+        ),
         names=tuple(items[index].name for index in good),
     )
     if labels is None:
@@ -185,6 +197,8 @@ def _decoded(
                 picture = read(item, 4 * size if "part" in options else 2 * size)
                 part.append(square(halved(picture, options.get("part")), size, options.get("fit", "crop"), colour))
                 record["clear"] += picture.has_transparency_data
+                width = picture.width // 2 if "part" in options else picture.width
+                record["oblong"] += width != picture.height
             except Unusable as reason:
                 bad[item.name] = str(reason)
         if part:
@@ -208,6 +222,17 @@ def _size_notes(sizes: set[tuple[int, int]], size: int) -> list[str]:
     some = " and ".join(f"{width}×{height}" for width, height in sorted(sizes)[:: max(1, len(sizes) - 1)])
     which = f"images of {some} pixels" if len(sizes) < 3 else f"images of {len(sizes)} sizes, among them {some} pixels,"
     return [f"{which} are brought to {size}×{size}; size= chooses another side, fit= how"]
+
+
+def _oblong_notes(count: int, options: Mapping[str, Any]) -> list[str]:
+    """One note where the proportions of images had to change, and how was not said."""
+    if not count or "fit" in options:
+        return []
+    images, its = ("1 image is", "its") if count == 1 else (f"{count:,} images are", "their")
+    return [
+        f"{images} not square: {its} middle was taken (fit=crop); fit=pad keeps all of each within a border, "
+        "fit=stretch ignores proportions"
+    ]
 
 
 def _clear_notes(count: int) -> list[str]:
@@ -238,6 +263,7 @@ def _from_arrays(source: ArraySource, spec: Spec, name: str, progress: Progress 
     width = width // 2 if "part" in options else width
     size = options.get("size") or default_size({(width, height)})
     source.notes += [] if "size" in options else _size_notes({(width, height)}, size)
+    source.notes += _oblong_notes(len(keep) if width != height else 0, options)
     colour = options.get("colour") or _colour(source, keep)
     total = len(keep) * size * size * (1 if colour == "grey" else 3)
     parts = _squares(source, keep, size, colour, options, progress)

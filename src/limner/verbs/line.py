@@ -14,7 +14,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import classes, classify, directories, hub, starts, translation
+from limner.verbs import classes, classify, directories, hub, starts, translation, warnings
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 from limner.verbs.opening import opening
@@ -193,7 +193,7 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
 
 
 def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict[str, float]] | None:
-    """What scores parameters on the query set as a run goes; ``None`` where nothing is held back."""
+    """What scores parameters on the query set as a run goes, or how near samples come to the shots where none is."""
     from limner.engine.run import sample_bytes
     from limner.learners import batch_of
     from limner.metrics import evaluate
@@ -201,7 +201,7 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
 
     query = task.query
     if query is None:
-        return None
+        return warnings.watch(learner, task, seed)
     if task.goal == "classify":
         shown = batch_of(task.support)
 
@@ -242,6 +242,10 @@ def carry_out(
     task = prepared.task
     if not resume:
         order = _begun(order, prepared, directory, memory)
+    minded, heard = warnings.beforehand(task, memory), listeners(progress)
+    for listener in heard:
+        for warning in minded:
+            listener.on_note(f"warning: {warning}")
     first, told = None, ""
     if start is not None and order.verb == "adapt":
         first, told = opening(start, learner, order.strategy, order.seed)
@@ -256,8 +260,9 @@ def carry_out(
             start=None if start is None else start.params,
             judge=judge_of(learner, task, order.seed),
             directory=directory,
-            listeners=listeners(progress),
+            listeners=heard,
             resume=resume,
+            features=warnings.features_of(task).__call__ if order.strategy.early_stopping else None,
             opening=first,
         )
         run.id = order.run
@@ -271,6 +276,8 @@ def carry_out(
         run.save(directory)
         if run.state != "stopped":
             run.scores = judged_or_not(run, task)
+            minded += warnings.afterwards(run, task, some_of(task.support, run.seed), JUDGED)
+        run.warnings = minded
     except BaseException as trouble:
         told = str(trouble) if isinstance(trouble, LimnerError) else f"{type(trouble).__name__}: {trouble}"
         memory.fail_run(order.run, told)

@@ -1,0 +1,83 @@
+"""Plain warnings about a run: of what it learns from, told before it begins, and of what it made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import torch
+
+from limner.types import Params
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+    from limner.learners import Learner
+    from limner.memory import Memory
+    from limner.metrics import Extractor
+    from limner.tasks import ImageSet, Task
+
+WATCHED, MOST = 100, 300
+"""Samples that copying is watched by where no images are held back, and images that they are held against."""
+
+
+def features_of(task: Task) -> Extractor:
+    """The extractor that fits what is learned from."""
+    from limner.metrics import choose, extractor
+
+    return extractor(choose(task.support))
+
+
+def beforehand(task: Task, memory: Memory) -> list[str]:
+    """What is to be told of the images of a task to generate, and of how well the memory knows such images."""
+    from limner.memory.familiarity import STRANGE, nearest_task
+    from limner.metrics.judgement import of_shots
+    from limner.reports.words import title
+
+    if task.goal != "generate":
+        return []
+    told = of_shots(task.support, features_of(task).name)
+    known = nearest_task(memory, task.sha256)
+    if known is not None and known.distance > STRANGE:
+        tasks = "the one task" if known.tasks == 1 else f"the {known.tasks:,} tasks"
+        told.append(
+            f"nothing in the memory is like these images: of {tasks} learned before, the nearest ({title(known.name)}) "
+            f"lies {known.distance:.1f} away, and from {STRANGE:g} on they are of another kind; what is advised comes "
+            "from a fixed list, and limner meta-train on images more like these makes a better start"
+        )
+    return told
+
+
+def afterwards(run: Run, task: Task, learned: ImageSet, samples: int) -> list[str]:
+    """What is to be told of what a run that generates has made, by so many samples, beside images ``learned`` from."""
+    from limner.metrics.judgement import of_samples
+    from limner.seeds import derive
+
+    if task.goal != "generate" or "sample" not in run.learner.answers or run.state not in ("finished", "collapsed"):
+        return []
+    made = run.sample(samples, derive(run.seed, "scores"))
+    return of_samples(made, learned, task.query, features_of(task).name)
+
+
+def watch(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict[str, float]] | None:
+    """What tells, as a run without images held back goes on, how near its samples come to those it learns from: by the
+    distances of these to each other. ``None`` where there is nothing to tell."""
+    from limner.engine.run import sample_bytes
+    from limner.learners import batch_of
+    from limner.metrics.few_shot import nearest_shot_ratio
+    from limner.metrics.judgement import copied
+    from limner.seeds import derive, generator
+
+    if task.goal != "generate" or "sample" not in learner.answers:
+        return None
+    images = task.support.select(torch.arange(min(len(task.support), MOST)))
+    if len(images) - len(copied(images)) < 2:
+        return None
+    features, support = features_of(task), batch_of(task.support)
+    learned = features(images.images)
+
+    def near(params: Params) -> dict[str, float]:
+        finished = learner.finish(params, support, generator(seed, "finish"))
+        samples = sample_bytes(learner, finished, WATCHED, derive(seed, "scores"))
+        return {"nearest_shot_ratio": nearest_shot_ratio(features(samples), learned)}
+
+    return near
