@@ -3,6 +3,12 @@
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def own_memory(tmp_path_factory, monkeypatch):
+    """No test reads or writes the memory of whoever runs it, nor what another test remembers."""
+    monkeypatch.setenv("LIMNER_MEMORY", str(tmp_path_factory.mktemp("memory")))
+
+
 @pytest.fixture
 def place(there, monkeypatch):
     """The module's directory of runs, to work in, with the memory that they are in."""
