@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
@@ -16,7 +16,7 @@ from limner.errors import LimnerError
 from limner.memory import lookup
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
-from limner.memory.portfolio import entries, goals_of
+from limner.memory.portfolio import VARIATIONS, entries, goals_of
 from limner.memory.recording import add_learner, add_strategy
 from limner.memory.schema import (
     EvaluationRow,
@@ -31,6 +31,7 @@ from limner.memory.schema import (
 )
 from limner.memory.shipped import shipped_starts
 from limner.memory.store import Memory
+from limner.model_file import StoredModel
 from limner.tasks.task import Task
 
 META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance"}
@@ -53,6 +54,7 @@ class Recommendation:
     """One thing to try on a task.
 
     learner   kind of learner; ``options`` its keyword arguments
+    name      what the strategy is called in the portfolio; empty for one that only the memory knows
     strategy  how it should learn
     reason    why, in one sentence
     expected  the score to expect (kernel distance for generation), from runs on similar tasks that were about as long;
@@ -68,6 +70,7 @@ class Recommendation:
     reason: str
     expected: float | None
     source: str
+    name: str = ""
     id: str = ""
     rank: int = 0
     evidence: tuple[str, ...] = ()
@@ -93,12 +96,14 @@ class Adviser:
         learner: str | None = None,
         extractor: str | None = "auto",
         budget_steps: int | None = None,
+        start: StoredModel | None = None,
     ) -> list[Recommendation]:
         """What to try on the task, best first; the default is always among them. All are kept in the memory.
 
         budget_seconds  strategies end then; how many steps that is is known by what a step took here before, if it did
         budget_steps    strategies take so many steps (fewer where ``budget_seconds`` ends them)
         learner         only this kind of learner
+        start           the only model to begin from, beside scratch (default: every start that fits)
         extractor       whose features the fingerprint uses (see :func:`limner.memory.fingerprint`)
 
         The same memory gives the same list. Raises :class:`LimnerError` where no learner serves the task's goal.
@@ -109,7 +114,7 @@ class Adviser:
         described = fingerprint(task, extractor)
         self.memory.add_task(task, described)
         trials = self._trials(task, described, learner)
-        candidates = self._portfolio(task, learner)
+        candidates = self._portfolio(task, learner, start)
         known = {configuration(item.learner, item.strategy): item for item in candidates}
         for trial in sorted(trials, key=lambda trial: (-trial.similarity, trial.score, trial.run)):
             item = known.get(trial.configuration)
@@ -139,24 +144,27 @@ class Adviser:
             assert isinstance(said, RecommendationRow)
             said.outcome_run = lookup.find_run(session, run_id).id
 
-    def _portfolio(self, task: Task, learner: str | None) -> list[Candidate]:
+    def _portfolio(self, task: Task, learner: str | None, start: StoredModel | None) -> list[Candidate]:
         """The fixed list with the starts that fit filled in; its first entry is the default."""
         from limner.learners import create, describe, for_classes
 
         shape, classes = task.support.shape, len(task.support.class_names)
         options = {"classes": classes} if task.goal == "classify" else {}
         found: list[Candidate] = []
+        varied: list[Candidate] = []
         for entry in entries(task.goal, learner):
             if not entry.adapted:
                 described = describe(create(entry.learner, shape, **options))
-                found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why))
+                found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why, entry.name))
                 continue
-            for reference, made_for, about in self._starts(entry.learner, shape):
+            for reference, made_for, about in self._starts(entry.learner, shape, start):
                 if (description := for_classes(made_for, classes)) is None:
                     continue
                 name = about["name"] or reference[:12]
                 same = _same_source(about.get("family"), task.source)
                 words = f"the start {name} was learned from many small tasks on {_shape_words(shape)}"
+                if about.get("role", "start") != "start":
+                    words = f"the model {name} has learned to make {_shape_words(shape)}"
                 words += " from the same source as these" if same else ""
                 words += "".join(
                     f" (on unseen ones its {name.replace('_', ' ')} after adaptation was {score['value']:.3g})"
@@ -164,14 +172,29 @@ class Adviser:
                 )
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
-                found.append(Candidate(description, strategy, 0.0, "portfolio", f"{words}, and {entry.why}", evidence))
+                why = f"{words}, and {entry.why}"
+                found.append(Candidate(description, strategy, 0.0, "portfolio", why, entry.name, evidence))
+                varied += _varied(found[-1], name) if task.goal == "generate" else []
+        first = {(item.learner["kind"], item.name): item for item in reversed(varied)}  # of the newest start of a kind
+        found += [item for item in varied if first[item.learner["kind"], item.name] is item]
         for place, item in enumerate(found):
             item.prior = 0.5 - 0.01 * place
         found[0].source = "default"
         return found
 
-    def _starts(self, kind: str, shape: tuple[int, int, int]) -> Iterable[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Reference, learner and metadata of every start that fits: the memory's, newest first, then shipped ones."""
+    def _starts(
+        self, kind: str, shape: tuple[int, int, int], only: StoredModel | None
+    ) -> Iterable[tuple[str, dict[str, Any], dict[str, Any]]]:
+        """Reference, learner and metadata of every start that fits: the memory's, newest first, then shipped ones; or
+        of the ``only`` one."""
+        if only is not None:
+            if only.learner_description["kind"] == kind:
+                yield (
+                    only.metadata.get("reference", only.sha256),
+                    only.learner_description,
+                    {"name": ""} | only.metadata,
+                )
+            return
         for model in self.memory.models(kind=kind, image_shape=shape, role="start"):
             yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
@@ -283,6 +306,24 @@ def _planned(item: Candidate, steps: int | None, seconds: float | None, paces: d
             item.length = f"{seconds:g} s are about {_counted(item.planned)}, as a step took {pace:.2g} s here"
 
 
+def _varied(item: Candidate, start: str) -> list[Candidate]:
+    """The other ways to go on from the start of a candidate."""
+    from limner.learners import rebuild
+
+    learner = rebuild(item.learner)
+    return [
+        replace(
+            item,
+            strategy=variation.of(learner, item.strategy),
+            reason=f"from the start {start}, and {variation.why}",
+            name=variation.name,
+            trials=[],
+        )
+        for variation in VARIATIONS
+        if learner.kind in variation.learners
+    ]
+
+
 def _counted(steps: int) -> str:
     return f"{steps:,} step{'s' if steps != 1 else ''}"
 
@@ -293,7 +334,7 @@ def _advice(item: Candidate, rank: int) -> Recommendation:
         reason = f"the default: {reason}"
     return Recommendation(
         learner=item.learner["kind"], options=dict(item.learner["options"]), strategy=item.strategy,
-        reason=reason[0].upper() + reason[1:] + ".", expected=item.expected, source=item.source,
+        reason=reason[0].upper() + reason[1:] + ".", name=item.name, expected=item.expected, source=item.source,
         evidence=item.evidence, id=secrets.token_hex(6), rank=rank,
     )  # fmt: skip
 

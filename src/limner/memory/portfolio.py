@@ -5,26 +5,56 @@ A portfolio is hard to beat while a memory is small (Feurer et al. 2022, Auto-sk
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
+
+if TYPE_CHECKING:
+    from limner.learners import Learner
 
 
 @dataclass(frozen=True)
 class Entry:
     """One thing to try.
 
+    name      what it is called, as in ``adapt --strategy NAME``
     learner   its kind
     adapted   whether it begins from a meta-learned start (which then also says what the learner's options are)
     strategy  how it learns; its ``start`` is filled in
     why       what speaks for it, as the end of a sentence
     """
 
+    name: str
     learner: str
     adapted: bool
     strategy: Strategy
     why: str
+
+
+@dataclass(frozen=True)
+class Variation:
+    """Another way to go on from a start than to change all of it freely.
+
+    name      what it is called; ``learners`` are those that it is for
+    fields    what of the strategy is otherwise
+    early     so many layers of the critic, from the image on, are left as they are
+    why       what speaks for it, as the end of a sentence
+    """
+
+    name: str
+    learners: tuple[str, ...]
+    fields: Mapping[str, Any]
+    why: str
+    early: int = 0
+
+    def of(self, learner: Learner, strategy: Strategy) -> Strategy:
+        """``strategy`` varied so, for a learner whose start is adapted."""
+        from limner.engine.adapters import early_layers
+
+        frozen = early_layers(learner, self.early) if self.early else ()
+        return strategy.replace(**self.fields, frozen=(*strategy.frozen, *frozen))
 
 
 _VAE = Strategy(optimiser="adam", learning_rate=1e-3, batch=32)
@@ -39,30 +69,53 @@ _TRANSLATOR = Strategy(
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
-        Entry("vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
-        Entry("gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way to make images, worth comparing"),
-        Entry("vae", False, _SMOOTH.replace(steps=2000), "a VAE needs no start, and soon comes as near to real images "
-              "as a GAN, or nearer"),
-        Entry("gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as near to "
-              "real images"),
-        Entry("vae-gan", False, _GAN.replace(steps=2000), "a VAE whose critic asks for sharp images"),
-        Entry("vq-vae", False, _SMOOTH.replace(steps=2000), "its codes keep what is sharp"),
-        Entry("flow", False, _SMOOTH.replace(steps=2000), "flow matching is the modern yardstick"),
+        Entry("adapted", "vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
+        Entry("adapted", "gan", True, _GAN.replace(steps=60, ema=0.9), "a GAN is the other way to make images, worth "
+              "comparing"),
+        Entry("scratch", "vae", False, _SMOOTH.replace(steps=2000), "a VAE needs no start, and soon comes as near to "
+              "real images as a GAN, or nearer"),
+        Entry("scratch", "gan", False, _GAN.replace(steps=2000), "a GAN needs no start, but takes longer to come as "
+              "near to real images"),
+        Entry("scratch", "vae-gan", False, _GAN.replace(steps=2000), "a VAE whose critic asks for sharp images"),
+        Entry("scratch", "vq-vae", False, _SMOOTH.replace(steps=2000), "its codes keep what is sharp"),
+        Entry("scratch", "flow", False, _SMOOTH.replace(steps=2000), "flow matching is the modern yardstick"),
     ),
     "classify": (
-        Entry("classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
-        Entry("prototypical", True, Strategy(steps=0), "it needs no steps: a class is the mean of its images"),
-        Entry("classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no start"),
-        Entry("prototypical", False, _VAE.replace(steps=500), "it knows a class by the mean of its images, and needs "
-              "several of each"),
+        Entry("adapted", "classifier", True, _VAE.replace(steps=200), "it needs few steps to learn new classes"),
+        Entry("adapted", "prototypical", True, Strategy(steps=0), "it needs no steps: a class is the mean of its "
+              "images"),
+        Entry("scratch", "classifier", False, _VAE.replace(steps=500), "a small classifier from scratch needs no "
+              "start"),
+        Entry("scratch", "prototypical", False, _VAE.replace(steps=500), "it knows a class by the mean of its images, "
+              "and needs several of each"),
     ),
     "translate": (
-        Entry("pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip")), "pairs say what each "
+        Entry("scratch", "pix2pix", False, _TRANSLATOR.replace(augmentation=("shift", "flip")), "pairs say what each "
               "image is to become"),
-        Entry("cycle", False, _TRANSLATOR.replace(batch=8), "it needs no pairs"),
+        Entry("scratch", "cycle", False, _TRANSLATOR.replace(batch=8), "it needs no pairs"),
     ),
 }  # fmt: skip
 """Goal to entries, the surest first; ``benchmarks/generative_family.py`` trains by those from scratch."""
+
+
+VARIATIONS: tuple[Variation, ...] = (
+    Variation("freeze-critic", ("gan",), {}, "the critic keeps what it knows of edges and strokes (FreezeD)", early=2),
+    Variation("low-rank", ("gan", "vae"), {"update": "low-rank"}, "few numbers change, so little is forgotten"),
+    Variation("modulation", ("gan", "vae"), {"update": "modulation"}, "channels are strengthened and weakened, none is "
+              "mixed anew"),
+    Variation("distance-preserving", ("gan",), {"preserve": 1.0}, "what was different stays different"),
+)  # fmt: skip
+"""Ways to go on from a start, beside changing all of it."""
+
+
+def names(goal: str) -> list[str]:
+    """What strategies for a goal are called.
+
+    >>> names("generate")[:3]
+    ['adapted', 'scratch', 'freeze-critic']
+    """
+    varied = [variation.name for variation in VARIATIONS if goal == "generate"]
+    return list(dict.fromkeys([*(entry.name for entry in PORTFOLIO.get(goal, ())), *varied]))
 
 
 def entries(goal: str, learner: str | None = None) -> tuple[Entry, ...]:
