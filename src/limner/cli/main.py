@@ -112,6 +112,14 @@ def adapt(
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
     learner: options.LearnerName = None,
+    strategy: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A strategy by its name: adapted, scratch, freeze-critic, low-rank, modulation, distance-preserving "
+            "(default: as advised; limner recommend lists them).",
+        ),
+    ] = None,
     option: options.LearnerOptions = None,
     field: options.StrategyFields = None,
     out: options.Out = None,
@@ -138,6 +146,7 @@ def adapt(
             start=start,
             budget=budget,
             learner=learner,
+            way=strategy,
             options=show.pairs(option),
             fields=show.pairs(field),
             out=out,

@@ -292,6 +292,7 @@ def recommendations(found: Sequence[Recommendation], json: bool) -> None:
         [
             str(rank),
             advice.learner,
+            advice.name or "–",
             advice.strategy.start[:24],
             f"{advice.strategy.seconds:g} s" if advice.strategy.steps >= ENDLESS else str(advice.strategy.steps),
             number(advice.strategy.learning_rate),
@@ -301,7 +302,7 @@ def recommendations(found: Sequence[Recommendation], json: bool) -> None:
         ]
         for rank, advice in enumerate(found, 1)
     ]
-    table("", ["rank", "learner", "start", "steps", "rate", "expected", "from", "why"], cells)
+    table("", ["rank", "learner", "strategy", "start", "steps", "rate", "expected", "from", "why"], cells)
 
 
 def start(made: Learned, json: bool) -> None:

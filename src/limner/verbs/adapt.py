@@ -124,7 +124,8 @@ def called(found: list[Recommendation], way: str | None) -> list[Recommendation]
     if not named:
         ways = ", ".join(dict.fromkeys(advice.name for advice in found if advice.name))
         raise LimnerError(
-            f"the strategy {way} cannot be used here, for want of a start or learner that it goes with; there are: {ways}"
+            f"the strategy {way} cannot be used here, for want of a start or learner that it goes with; "
+            f"there are: {ways}"
         )
     return named
 
