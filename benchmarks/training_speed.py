@@ -205,8 +205,8 @@ def main() -> None:
         threads=1,
         story=(
             f"28×28 grey, batches of {BATCH}, Adam, the same encoder and decoder (critic and generator) on both sides, "
-            "one thread. Steps of the two are made in turn, those beside Pythae's counted in the processor's seconds; a "
-            "ratio is that of a run's median steps, with the 95% "
+            "one thread. Steps of the two are made in turn, those beside Pythae's counted in the processor's seconds; "
+            "a ratio is that of a run's median steps, with the 95% "
             f"interval of its mean over {repeats} runs. Above 1 Limner is the faster."
         ),
     )
