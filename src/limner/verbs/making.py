@@ -141,7 +141,7 @@ def decide(
             raise LimnerError(f"the start {start} is a {kind}, not a {learner}; leave --learner out or choose another")
         learner = kind
     found = Adviser(memory).recommend(
-        _largest(images, seed, spec), budget_seconds=seconds, learner=learner, budget_steps=steps
+        _largest(images, seed, spec), budget_seconds=seconds, learner=learner, budget_steps=steps, start=given
     )
     reference = start if given is None or start.startswith("shipped:") else given.sha256
     median = int(torch.bincount(images.labels, minlength=count).median())  # type: ignore[arg-type]
