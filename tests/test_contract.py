@@ -67,7 +67,7 @@ LEARNERS = {
     "flow classes": ("flow", (1, 16, 16), {"width": 2, "integration_steps": 2, "classes": 2}, 2),
     "imle": ("imle", (1, 16, 16), {"latents": 3, "width": 4, "pool": 6}, 0),
     "imle mlp plain": ("imle", (1, 1, 2), {**POINTS, "pool": 6, "radius": 0.0}, 0),
-    "set-vae attention": ("set-vae", (1, 16, 16), {"latents": 2, "width": 2, "code": 4}, 0),
+    "set-vae attention": ("set-vae", (1, 16, 16), {"latents": 2, "width": 2, "code": 4, "pooling": "attention"}, 0),
     "set-vae mean colour": ("set-vae", (3, 16, 16), {"latents": 2, "width": 2, "code": 3, "pooling": "mean"}, 0),
     "set-flow attention": ("set-flow", (1, 16, 16), {"width": 2, "code": 4, "integration_steps": 2}, 0),
     "classifier": ("classifier", (1, 16, 16), {"classes": 2, "features": 4, "width": 4}, 2),

@@ -80,14 +80,16 @@ class SetVAE:
 
         −log p(xᵢ | z, cᵢ) + β·KL(q(z | xᵢ, cᵢ) ‖ p(z | cᵢ)),  cᵢ = f(Sᵢ), xᵢ ∉ Sᵢ
 
-    A batch of one image is its own set. ``finish`` keeps the code of all images it is given, and what p(z | c) is for
-    it, so that sampling is one forward pass; further training on the shots refines it.
+    The prior is what the set's latents predict in closed form (``class_predictive``, as for a VAE with ``prior=class``),
+    moved and stretched by the code. All that the code does begins at nothing, so that it begins as that VAE. A batch of
+    one image is its own set. ``finish`` keeps the code of all images it is given, and what p(z | c) is for it, so that
+    sampling is one forward pass; further training on the shots refines it.
 
     latents     dimensions of z: what differs among images of a class
     width       channels at full resolution; doubled at each halving, at most four-fold
     code        numbers in a token of the code: what images of a class share
     pooling     ``mean``: one token, the mean over images. ``attention``: four tokens, each a learned query over all
-                places of all images
+                places of all images. Which is better was not clear in short trainings; the mean is the cheaper
     beta        β
     likelihood  ``bernoulli``, ``gaussian`` or ``logistic``, as for the VAE; the empty word chooses the first for grey
                 images, the second for colour
@@ -110,7 +112,7 @@ class SetVAE:
         latents: int = 16,
         width: int = 16,
         code: int = 64,
-        pooling: str = "attention",
+        pooling: str = "mean",
         beta: float = 1.0,
         likelihood: str = "",
         temperature: float = 0.5,
