@@ -150,7 +150,8 @@ def load(directory: Path, identity: dict[str, Any]) -> Training:
     except (SafetensorError, KeyError, TypeError, ValueError) as problem:
         raise LimnerError(f"{path} is damaged; begin the run anew") from problem
     known = dict(plain["identity"])
-    known["strategy"] = Strategy.from_json(known["strategy"]).to_json()  # with what strategies did not say then
+    if "strategy" in known:  # a meta-training has a plan instead
+        known["strategy"] = Strategy.from_json(known["strategy"]).to_json()  # with what strategies did not say then
     if known != identity:
         changed = sorted(name for name in identity if known.get(name) != identity[name])
         raise LimnerError(
