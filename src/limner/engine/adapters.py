@@ -15,7 +15,7 @@ from limner.objectives.transfer import distance_consistency
 from limner.seeds import generator as seeded
 from limner.types import FITTED, Batch, Draws, Loss, Params, Request
 
-PRESERVED = 16
+PRESERVED = 8
 """How many latents' images are compared at each step where ``preserve`` has a weight."""
 
 CRITIC = "critic"
@@ -123,7 +123,7 @@ class Adapted:
         return params[name]
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """The learner's own draws; with ``preserve`` also ``preserved (16, latents)``, z ~ N(0, 1)."""
+        """The learner's own draws; with ``preserve`` also ``preserved (8, latents)``, z ~ N(0, 1)."""
         draws = self.learner.draw(batch, generator)
         if self._preserve:
             shape = (PRESERVED, self.options["latents"])
