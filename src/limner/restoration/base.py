@@ -20,7 +20,7 @@ class Knowledge:
 
     noise        standard deviation of n, of intensities in [0, 1]; ``None``: not known; 0: there is none
     operator     A, the linear operator of the clean images; ``None``: the identity
-    mask         M, ``(n or 1, 1 or c, h, w)``, 1 where a pixel of y was seen, 0 where it was lost; ``None``: all were seen
+    mask         M, ``(n or 1, 1 or c, h, w)``, 1 where a pixel of y was seen, 0 where it was lost; ``None``: all seen
     degradation  its text, for a reader and for restorers that learned from it; "" where there is none
 
     >>> Knowledge(noise=25 / 255).linear((1, 1, 8, 8)).norm(torch.Generator()).round().tolist()
