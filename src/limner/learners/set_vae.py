@@ -80,7 +80,7 @@ class SetVAE:
 
         −log p(xᵢ | z, cᵢ) + β·KL(q(z | xᵢ, cᵢ) ‖ p(z | cᵢ)),  cᵢ = f(Sᵢ), xᵢ ∉ Sᵢ
 
-    The prior is what the set's latents predict in closed form (``class_predictive``, as for a VAE with ``prior=class``),
+    The prior is what the set's latents predict in closed form (``class_predictive``, as in a VAE with ``prior=class``),
     moved and stretched by the code. All that the code does begins at nothing, so that it begins as that VAE. A batch of
     one image is its own set. ``finish`` keeps the code of all images it is given, and what p(z | c) is for it, so that
     sampling is one forward pass; further training on the shots refines it.
