@@ -75,6 +75,10 @@ LEARNERS = {
     "prototypical": ("prototypical", (1, 16, 16), {"classes": 2, "width": 4}, 2),
     "pix2pix": ("pix2pix", (1, 16, 16), {"input_channels": 3, "width": 2, "fidelity": 1.0}, 0),
     "cycle": ("cycle", (1, 16, 16), {"input_channels": 1, "width": 1, "network": "unet", "fidelity": 1.0}, 0),
+    "restorer": ("restorer", (1, 16, 16), {"width": 3, "depth": 3}, 0),
+    "restorer ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
+    "restorer unet": ("restorer", (3, 16, 16), {"network": "unet", "width": 2, "depth": 5, "loss": "charbonnier"}, 0),
+    "restorer nafnet": ("restorer", (1, 16, 16), {"network": "nafnet", "width": 2, "depth": 5}, 0),
     "regressor": ("regressor", (1, 4, 4), {"width": 5}, 2),
 }
 
@@ -83,7 +87,8 @@ LEARNERS = {
 @pytest.mark.parametrize("row", LEARNERS)
 def test_contract(row, check):
     kind, image_shape, options, classes = LEARNERS[row]
-    batch = tiny_batch(image_shape, classes, input_channels=options.get("input_channels", 0))
+    inputs = image_shape[0] if kind == "restorer" else options.get("input_channels", 0)
+    batch = tiny_batch(image_shape, classes, input_channels=inputs)
     check(create(kind, image_shape, **options), batch)
 
 

@@ -155,13 +155,13 @@ def _agrees_with_differences(learner: Learner, plan: MetaPlan, start: Params, ep
 
 def same_seed_same_run(learner: Learner, batch: Batch) -> None:
     """Two trainings with one seed end at the same parameters."""
-    first, second = (fit(learner, _task(batch), Strategy(steps=3, batch=2), seed=4) for _ in range(2))
+    first, second = (fit(learner, _task(learner, batch), Strategy(steps=3, batch=2), seed=4) for _ in range(2))
     assert all(torch.equal(first.params[name], second.params[name]) for name in first.params)
 
 
 def saved_run_predicts_the_same(learner: Learner, batch: Batch) -> None:
     """Save, load, predict: the same answer as before; and a description rebuilds the learner."""
-    run = fit(learner, _task(batch), Strategy(steps=2, batch=2))
+    run = fit(learner, _task(learner, batch), Strategy(steps=2, batch=2))
     with TemporaryDirectory() as folder:
         loaded = Run.load(run.save(Path(folder) / "run"))
     assert describe(rebuild(describe(learner))) == describe(learner), "the description does not rebuild the learner"
@@ -178,7 +178,7 @@ def saved_run_predicts_the_same(learner: Learner, batch: Batch) -> None:
 def nan_is_not_trained_on(learner: Learner, batch: Batch) -> None:
     """Parameters that are not finite give a failed run with a note, and no update."""
     spoilt = {name: torch.full_like(value, float("nan")) for name, value in learner.init(0).items()}
-    run = fit(learner, _task(batch), Strategy(steps=2, batch=2), start=spoilt)
+    run = fit(learner, _task(learner, batch), Strategy(steps=2, batch=2), start=spoilt)
     assert run.state == "failed", "a training on not-a-number did not fail"
     assert any("not finite" in note for note in run.notes), "the failure was not noted"
     assert run.cost.steps == 0, "a step with a loss that is not finite was taken"
@@ -216,19 +216,20 @@ def _episode(learner: Learner, batch: Batch, seed: int) -> Episode:
     return Episode(inner, stacked, query, _doubles(learner.draw(query, random)))
 
 
-def _task(batch: Batch) -> Task:
+def _task(learner: Learner, batch: Batch) -> Task:
     labels = batch.get("labels")
     names = tuple(str(index) for index in range(int(labels.max()) + 1)) if labels is not None else ()
     images = ImageSet(batch["images"].mul(255).to(torch.uint8), "contract", labels, names)
     if "inputs" in batch:
         pairs = Pairs(ImageSet(batch["inputs"].mul(255).to(torch.uint8), "inputs"), images, "contract")
-        return Task("translate", "contract", pairs, pairs)
+        goal = "restore" if "restore" in learner.answers else "translate"
+        return Task(goal, "contract", pairs, pairs)
     return Task("classify" if labels is not None else "generate", "contract", images, images)
 
 
 def _request(learner: Learner, batch: Batch) -> Request:
     what: Any = learner.answers[0]
-    return Request(what, count=3, images=batch["inputs"] if what == "translate" else batch["images"])
+    return Request(what, count=3, images=batch["inputs" if what in ("translate", "restore") else "images"])
 
 
 def tiny_batch(image_shape: tuple[int, int, int], classes: int = 0, count: int = 4, input_channels: int = 0) -> Batch:

@@ -38,12 +38,15 @@ class Request:
     ``logits``: one row for each of ``images``. Images are float ``(n, c, h, w)`` in [0, 1], in and out. ``values``:
     predicted targets, one row for each of ``images``, which may then be inputs ``(n, features)``. ``translate``: the
     target of each of ``images``, which are inputs; ``translate back``: the input of each, which are targets.
+    ``restore``: each of ``images``, which are damaged, mended; ``noise`` is the standard deviation of theirs, ``(n,)``,
+    of intensities in [0, 1], where it is known.
     """
 
-    what: Literal["sample", "reconstruct", "features", "logits", "values", "translate", "translate back"]
+    what: Literal["sample", "reconstruct", "features", "logits", "values", "translate", "translate back", "restore"]
     count: int = 0
     images: Tensor | None = None
     labels: Tensor | None = None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True)

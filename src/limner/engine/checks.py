@@ -62,9 +62,10 @@ load them with size=16,colour=grey or make the learner for (1, 32, 32)
 def _check_sides(learner: Learner, task: Task, strategy: Strategy) -> None:
     """Raises :class:`LimnerError` where a learner of pairs or of two sets does not get them, or another one does."""
     support = task.support
-    translates = "translate" in learner.answers
-    if translates != isinstance(support, TwoSided):
-        right = "inputs and targets" if translates else "images of one set"
+    restores = "restore" in learner.answers
+    two_sided = restores or "translate" in learner.answers
+    if two_sided != isinstance(support, TwoSided):
+        right = "damaged and clean images" if restores else "inputs and targets" if two_sided else "images of one set"
         raise LimnerError(f"the {learner.kind} learns from {right}; {task.name} does not give them")
     if not isinstance(support, TwoSided):
         return
@@ -73,7 +74,9 @@ def _check_sides(learner: Learner, task: Task, strategy: Strategy) -> None:
             f"a pix2pix learns from pairs, but the {len(support.inputs):,} images of {support.inputs.name} and the "
             f"{len(support.targets):,} of {support.targets.name} are none; use the learner cycle, or give --pairs"
         )
-    wanted = (learner.options["input_channels"], *learner.image_shape[1:])
+    if restores and not isinstance(support, Pairs):
+        raise LimnerError(f"a restorer learns from pairs, damaged and clean; {task.name} does not give them")
+    wanted = (learner.options.get("input_channels", learner.image_shape[0]), *learner.image_shape[1:])
     if support.inputs.shape != wanted:
         raise LimnerError(
             f"the {learner.kind} makes images from inputs of shape {wanted}, but those of {support.inputs.name} have "

@@ -17,6 +17,7 @@ from limner.learners.imle import IMLE
 from limner.learners.pix2pix import Pix2Pix
 from limner.learners.prototypical import Prototypical
 from limner.learners.regressor import Regressor
+from limner.learners.restorer import Restorer
 from limner.learners.set_flow import SetFlow
 from limner.learners.set_vae import SetVAE
 from limner.learners.vae import VAE
@@ -37,6 +38,7 @@ CATALOGUE: dict[str, Any] = {
         Regressor,
         Pix2Pix,
         Cycle,
+        Restorer,
         Flow,
         SetVAE,
         SetFlow,
@@ -61,6 +63,7 @@ __all__ = [
     "Pix2Pix",
     "Prototypical",
     "Regressor",
+    "Restorer",
     "SetFlow",
     "SetVAE",
     "batch_of",

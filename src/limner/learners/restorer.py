@@ -1,0 +1,154 @@
+"""Damaged images mended by a network that learned from pairs, damaged and clean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from limner.errors import LimnerError
+from limner.learners.checks import check_words
+from limner.networks import Template
+from limner.networks.restorers import NETWORKS, build, padded, reach
+from limner.types import Batch, Draws, Loss, Params, Request
+
+_TOGETHER = 2**18
+_SMOOTH = 1e-3
+_LEAST_SQUARE = 1e-10
+
+LOSSES = ("l2", "l1", "charbonnier")
+
+
+class Restorer:
+    """f(x) = x − R(x): the network R tells the damage of an image x (Zhang et al. 2017, DnCNN, eq. 1).
+
+    With y the clean image and d = f(x) − y, the net minimises the mean over pixels of d² (``l2``), \\|d\\| (``l1``) or
+    √(d² + 10⁻⁶) (``charbonnier``; Charbonnier et al. 1994).
+
+    An ``ffdnet`` is told how strong the noise is: in training the root mean square of x − y of each pair, which for
+    noise of standard deviation σ is σ; in use what the request says, or where it says nothing, an estimate
+    (:func:`noise_of`). The others find that out by themselves, and learn to for all damage that they are shown.
+
+    network  ``dncnn``, ``ffdnet``, ``unet`` or ``nafnet`` (see :mod:`limner.networks.restorers`)
+    width    channels at full resolution; of an ``ffdnet`` at half
+    depth    convolutions of a ``dncnn`` or ``ffdnet``; blocks in all of a ``unet`` or ``nafnet``
+    loss     ``l2``, ``l1`` or ``charbonnier``
+
+    >>> restorer = Restorer((1, 16, 16), width=4, depth=3)
+    >>> request = Request("restore", images=torch.zeros(1, 1, 30, 21))
+    >>> restorer.predict(restorer.init(seed=0), request, torch.Generator()).shape
+    torch.Size([1, 1, 30, 21])
+    """
+
+    kind = "restorer"
+    players = ("net",)
+    answers = ("restore",)
+
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        network: str = "dncnn",
+        width: int = 32,
+        depth: int = 8,
+        loss: str = "l2",
+    ) -> None:
+        check_words(self.kind, network=(network, NETWORKS), loss=(loss, LOSSES))
+        self.image_shape = image_shape
+        self.options: dict[str, Any] = {"network": network, "width": width, "depth": depth, "loss": loss}
+        channels = image_shape[0]
+        build(network, channels, 1, depth)  # a depth that is too small is told at once
+        self._net = Template("net", lambda: build(network, channels, width, depth))
+
+    @property
+    def multiple(self) -> int:
+        """What the sides of images, and the places where tiles begin, are to be multiples of."""
+        return NETWORKS[self.options["network"]][0]
+
+    @property
+    def reach(self) -> int:
+        """How many pixels to each side a restored pixel depends on, at most."""
+        return reach(self.options["network"], self.options["depth"])
+
+    def init(self, seed: int) -> Params:
+        """Fresh parameters ``net.*``."""
+        return self._net.init(seed)
+
+    def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
+        """Nothing random happens in a step: the damage is in the batch."""
+        return {}
+
+    def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
+        """As the class says; terms ``absolute error`` and ``psnr`` (of the whole batch, in decibels)."""
+        if "inputs" not in batch:
+            raise LimnerError("a restorer learns from pairs; give damaged and clean images")
+        damaged, clean = batch["inputs"], batch["images"]
+        noise = (damaged - clean).square().mean((1, 2, 3)).clamp(min=_LEAST_SQUARE).sqrt()
+        wrong = self.restored(params, damaged, noise) - clean
+        squares, distances = wrong.square().mean(), wrong.abs().mean()
+        values = {"l2": squares, "l1": distances, "charbonnier": (wrong.square() + _SMOOTH**2).sqrt().mean()}
+        terms = {"absolute error": distances, "psnr": -10 * squares.clamp(min=_LEAST_SQUARE).log10()}
+        return Loss(values[self.options["loss"]], terms)
+
+    def restored(self, params: Params, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``images (n, c, h, w)`` of any size, mended, not clipped; can be differentiated.
+
+        noise  standard deviations ``(n,)`` of intensities in [0, 1], which only an ``ffdnet`` asks for
+        """
+        height, width = images.shape[-2:]
+        whole = padded(images, self.multiple)
+        if self.options["network"] == "ffdnet":
+            damage = self._net(params, whole, noise_of(images) if noise is None else noise)
+        else:
+            damage = self._net(params, whole)
+        return images - damage[..., :height, :width]
+
+    def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
+        """``restore``: the images, of any size, mended, in [0, 1], without gradients; ``request.noise`` where known.
+
+        Raises :class:`LimnerError` for images of another number of channels, or noise that is not one number each.
+        """
+        images, noise, channels = request.images, request.noise, self.image_shape[0]
+        if request.what != "restore" or images is None:
+            raise LimnerError(f"a restorer cannot answer {request.what!r}; give it images, ask it to restore")
+        if images.ndim != 4 or images.shape[1] != channels:
+            raise LimnerError(
+                f"this restorer mends images of {_channels(channels)}, not those of shape {tuple(images.shape)}; "
+                "convert them, or restore channel by channel"
+            )
+        if noise is not None and noise.shape != (len(images),):
+            raise LimnerError(f"noise of shape {tuple(noise.shape)} is not one number for each of {len(images)} images")
+        together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
+        levels = [None] * len(images) if noise is None else list(noise.split(together))
+        with torch.no_grad():
+            parts = [
+                self.restored(params, part, level) for part, level in zip(images.split(together), levels, strict=False)
+            ]
+        return torch.cat(parts).clamp(0, 1)
+
+    def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
+        """Nothing is fitted afterwards."""
+        return params
+
+
+def noise_of(images: Tensor) -> Tensor:
+    """An estimate of the standard deviation of white noise in each of ``images (n, c, h, w)``, ``(n,)``.
+
+    The median size of the diagonal Haar wavelets of the finest scale over that of a standard normal number, 0.6745
+    (Donoho & Johnstone 1994, section 4.2). Fine texture counts as noise; images of less than 2 pixels a side give 0.
+
+    >>> noisy = 0.5 + 0.1 * torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))
+    >>> round(noise_of(noisy).item(), 2)
+    0.1
+    """
+    height, width = (2 * (side // 2) for side in images.shape[-2:])
+    if not height or not width:
+        return images.new_zeros(len(images))
+    corners = functional.pixel_unshuffle(images[..., :height, :width].flatten(0, 1)[:, None], 2)
+    diagonal = (corners[:, 0] - corners[:, 1] - corners[:, 2] + corners[:, 3]) / 2
+    return diagonal.reshape(len(images), -1).abs().median(1).values / 0.6745
+
+
+def _channels(count: int) -> str:
+    return "1 channel (grey)" if count == 1 else f"{count} channels (colour)"
