@@ -115,6 +115,7 @@ METRICS: dict[str, tuple[str, str]] = {
                                "real images; well under 1 = copies"),
     "absolute_error": ("lower", "mean distance of a pixel's intensity, 0 to 1, from what it should be (L1)"),
     "psnr": ("higher", "peak signal-to-noise ratio against what it should be, in decibels"),
+    "ssim": ("higher", "structural similarity to what it should be (Wang et al. 2004); 1 = the same"),
 }  # fmt: skip
 """Every metric by name: which way is better, and one line that explains it."""
 

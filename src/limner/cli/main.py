@@ -102,12 +102,13 @@ def demo(
 
 @app.command(epilog="Example: limner adapt generate folder:my-images --shots 10 --budget 60s")
 def adapt(
-    goal: Annotated[str, typer.Argument(metavar="GOAL", help="What to learn: generate, classify or translate.")],
+    goal: Annotated[str, typer.Argument(metavar="GOAL", help="generate, classify, translate or restore.")],
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
     targets: translation.Targets = None,
     pairs: translation.Paired = None,
+    degradation: restoration.Degradation = None,
     shots: options.Shots = None,
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
@@ -142,6 +143,7 @@ def adapt(
         verb(
             translation.two_sided(goal, given, targets, pairs),
             goal=goal,
+            degradation=degradation,
             shots=shots,
             start=start,
             budget=budget,
@@ -164,12 +166,15 @@ def train(
     learner: Annotated[
         str | None,
         typer.Argument(
-            metavar="LEARNER", help="vae, gan, vae-gan, vq-vae, flow, classifier, prototypical, pix2pix or cycle."
+            metavar="LEARNER",
+            help="vae, gan, vae-gan, vq-vae, flow, imle, set-vae, set-flow, "
+            "classifier, prototypical, pix2pix, cycle or restorer.",
         ),
     ] = None,
     data: Annotated[
         str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
     ] = None,
+    degradation: restoration.Degradation = None,
     shots: options.Shots = None,
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"{options.MODELS}.")] = "scratch",
     budget: options.Budget = None,
@@ -198,6 +203,7 @@ def train(
         verb(
             show.needed(learner, "LEARNER", example),
             show.needed(data, "DATA", example),
+            degradation=degradation,
             shots=shots,
             start=start,
             budget=budget,

@@ -1,4 +1,4 @@
-"""``limner degrade``: damaged copies of images."""
+"""``limner degrade``, and how the images that a restorer learns from get damaged."""
 
 from __future__ import annotations
 
@@ -7,6 +7,15 @@ from typing import Annotated
 import typer
 
 from limner.cli import help, options, show
+
+Degradation = Annotated[
+    str | None,
+    typer.Option(
+        "--degradation",
+        metavar="TEXT",
+        help='To restore: how the clean images DATA get damaged, e.g. "gaussian(5..50)"; see limner degrade --help.',
+    ),
+]
 
 
 def add_to(app: help.App) -> None:

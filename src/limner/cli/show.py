@@ -246,6 +246,8 @@ def run(made: Run, json: bool) -> None:
                 typer.echo(f"more      limner sample {directory} --count 64")
             if "translate" in made.learner.answers:
                 typer.echo(f"use       limner translate {directory} DATA")
+            if "restore" in made.learner.answers:
+                typer.echo(f"use       limner restore {directory} DATA --out restored")
     if made.state == "failed":
         complain(f"training failed at step {made.cost.steps}; the last sound model is in {directory}: try a lower rate")
         raise typer.Exit(1)
@@ -256,7 +258,8 @@ def run(made: Run, json: bool) -> None:
         )
         raise typer.Exit(1)
     if made.state == "stopped":
-        goal = "translate" if "translate" in made.learner.answers else "generate"
+        goals = [goal for goal in ("translate", "restore") if goal in made.learner.answers]
+        goal = goals[0] if goals else "generate"
         verb = f"adapt {goal}" if made.lineage.get("verb") == "adapt" else "train"
         raise Stopped(f"stopped at step {made.cost.steps} and saved; go on with: limner {verb} --resume {directory}")
 

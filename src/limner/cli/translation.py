@@ -11,7 +11,7 @@ from limner.errors import LimnerError
 
 Targets = Annotated[
     str | None,
-    typer.Argument(metavar="TARGETS", help="To translate: what the images of DATA are to become, as a data spec."),
+    typer.Argument(metavar="TARGETS", help="To translate or restore: what images of DATA are to become."),
 ]
 Paired = Annotated[
     bool | None,
@@ -23,7 +23,9 @@ Paired = Annotated[
 
 
 def two_sided(goal: str, data: str, targets: str | None, paired: bool | None) -> str:
-    """The data spec of DATA and TARGETS together, for goal ``translate``; that of DATA alone for another."""
+    """The data spec of DATA and TARGETS together, for goals ``translate`` and ``restore``; else that of DATA alone."""
+    if goal == "restore" and targets is not None and paired is not False:
+        return f"{data} => {targets}"
     if goal != "translate":
         if targets is not None or paired is not None:
             given = repr(targets) if targets is not None else "--pairs"

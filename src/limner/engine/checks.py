@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 
+import torch
+
 from limner.config import Strategy
 from limner.engine.augment import CATALOGUE, MOVES
 from limner.engine.step import owned
@@ -77,10 +79,11 @@ def _check_sides(learner: Learner, task: Task, strategy: Strategy) -> None:
     if restores and not isinstance(support, Pairs):
         raise LimnerError(f"a restorer learns from pairs, damaged and clean; {task.name} does not give them")
     wanted = (learner.options.get("input_channels", learner.image_shape[0]), *learner.image_shape[1:])
-    if support.inputs.shape != wanted:
+    inputs = support.select(torch.arange(1)).inputs
+    if inputs.shape != wanted:
         raise LimnerError(
-            f"the {learner.kind} makes images from inputs of shape {wanted}, but those of {support.inputs.name} have "
-            f"{support.inputs.shape}; load them with size={wanted[1]},colour={'grey' if wanted[0] == 1 else 'rgb'}"
+            f"the {learner.kind} makes images from inputs of shape {wanted}, but those of {inputs.name} have "
+            f"{inputs.shape}; load them with size={wanted[1]},colour={'grey' if wanted[0] == 1 else 'rgb'}"
         )
     for name in strategy.augmentation:
         if name in CATALOGUE and name not in MOVES:

@@ -31,7 +31,7 @@ from limner.learners import Learner, batch_of, describe
 from limner.learners.base import Remembering
 from limner.model_file import write_atomically
 from limner.seeds import derive, generator
-from limner.tasks import ImageSet, Pairs, Task, TwoSided, one_pass
+from limner.tasks import Damaged, ImageSet, Pairs, Task, TwoSided, one_pass
 from limner.types import Batch, Cost, CurvePoint, Params
 
 Judge = Callable[[Params], dict[str, float]]
@@ -379,7 +379,8 @@ class _Session:
                 again = one_pass(support, training.random)
                 training.order = torch.cat([training.order, again])
             indices, training.order = training.order[:size], training.order[size:]
-        batch = batch_of(support.select(indices))
+        chosen = support.select(indices)
+        batch = batch_of(chosen.again(training.random) if isinstance(chosen, Damaged) else chosen)
         if strategy.augmentation:
             batch = augmented(batch, strategy.augmentation, training.random)
         return batch | training.memory
@@ -446,5 +447,7 @@ def _finite(losses: dict[str, float], result: StepResult) -> bool:
 def _described(images: ImageSet, goal: str) -> dict[str, Any]:
     told = {"name": images.name, "count": len(images), "sha256": images.sha256, "licence": images.licence}
     if isinstance(images, TwoSided):
-        told |= {"count": len(images.targets), "inputs": len(images.inputs), "pairs": isinstance(images, Pairs)}
+        pairs = isinstance(images, Pairs)
+        inputs = len(images) if pairs else len(images.inputs)
+        told |= {"count": len(images.targets), "inputs": inputs, "pairs": pairs}
     return told if goal != "classify" else told | {"classes": list(images.class_names)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
         finished = learner.finish(params, few, generator(seed, "finish"))
         return grid_png(sample_bytes(learner, finished, _SAMPLES, seed))
     shown = task.query or task.support
-    if "translate" not in learner.answers or not isinstance(shown, TwoSided):
+    if not {"translate", "restore"} & set(learner.answers) or not isinstance(shown, TwoSided):
         return None
     some: TwoSided = shown.select(torch.arange(min(_EXAMPLES, len(shown))))
     made = translated_bytes(learner, params, batch_of(some)["inputs"])
@@ -34,7 +36,8 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
 
 def translated_bytes(learner: Learner, params: Params, images: Tensor, back: bool = False) -> Tensor:
     """What is made of ``images`` (floats ``(n, c, h, w)``), uint8: targets, or with ``back`` inputs of targets."""
-    request = Request("translate back" if back else "translate", images=images)
+    forth: Literal["translate", "restore"] = "translate" if "translate" in learner.answers else "restore"
+    request = Request("translate back" if back else forth, images=images)
     return as_bytes(learner.predict(params, request, generator(0, "translate")))
 
 

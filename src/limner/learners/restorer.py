@@ -102,7 +102,7 @@ class Restorer:
             damage = self._net(params, whole, noise_of(images) if noise is None else noise)
         else:
             damage = self._net(params, whole)
-        return images - damage[..., :height, :width]
+        return images - damage[..., :height, :width]  # type: ignore[no-any-return]
 
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``restore``: the images, of any size, mended, in [0, 1], without gradients; ``request.noise`` where known.
@@ -120,10 +120,11 @@ class Restorer:
         if noise is not None and noise.shape != (len(images),):
             raise LimnerError(f"noise of shape {tuple(noise.shape)} is not one number for each of {len(images)} images")
         together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
-        levels = [None] * len(images) if noise is None else list(noise.split(together))
+        noise = noise_of(images) if noise is None else noise
         with torch.no_grad():
             parts = [
-                self.restored(params, part, level) for part, level in zip(images.split(together), levels, strict=False)
+                self.restored(params, part, level)
+                for part, level in zip(torch.split(images, together), torch.split(noise, together), strict=True)
             ]
         return torch.cat(parts).clamp(0, 1)
 

@@ -34,10 +34,10 @@ from limner.memory.store import Memory
 from limner.model_file import StoredModel
 from limner.tasks.task import Task
 
-META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance"}
+META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance", "restore": "psnr"}
 """The score by which the adviser judges, for each goal."""
 
-HIGHER_IS_BETTER = {"accuracy"}
+HIGHER_IS_BETTER = {"accuracy", "psnr"}
 
 REACH = 0.6
 """The fingerprint distance at which a past task counts e⁻¹ of what the same task would."""

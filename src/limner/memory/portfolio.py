@@ -67,6 +67,10 @@ _TRANSLATOR = Strategy(
     evaluate_every=250,
 )  # fmt: skip
 
+_RESTORER = Strategy(
+    optimiser="adam", learning_rate=1e-3, batch=16, steps=4000, schedule="cosine", clip=1.0, evaluate_every=500
+)
+
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("adapted", "vae", True, _VAE.replace(steps=200), "a VAE goes first as its steps take the least time"),
@@ -100,6 +104,11 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
 
 VARIATIONS: tuple[Variation, ...] = (
     Variation("freeze-critic", ("gan",), {}, "the critic keeps what it knows of edges and strokes (FreezeD)", early=2),
+    "restore": (
+        Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, steps=200, evaluate_every=50),
+              "what it knows of other damage leaves little to learn"),
+        Entry("scratch", "restorer", False, _RESTORER, "a chain of convolutions tells the damage of what it sees"),
+    ),
     Variation("low-rank", ("gan", "vae"), {"update": "low-rank"}, "few numbers change, so little is forgotten"),
     Variation("modulation", ("gan", "vae"), {"update": "modulation"}, "channels are strengthened and weakened, none is "
               "mixed anew"),

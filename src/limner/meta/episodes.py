@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from limner.engine.augment import augment
+from limner.engine.augment import augmented
 from limner.errors import LimnerError
 from limner.learners import Learner, batch_of
 from limner.meta.inner import Episode, adapt
@@ -28,7 +28,9 @@ def episode_of(learner: Learner, plan: MetaPlan, task: Task | PointsTask, random
     if plan.turns and "images" in support:
         quarters = int(torch.randint(4, (), generator=random))
         for batch in (support, query):
-            batch["images"] = torch.rot90(batch["images"], quarters, (2, 3))
+            for name in ("images", "inputs"):  # what images are made from turns with them
+                if name in batch:
+                    batch[name] = torch.rot90(batch[name], quarters, (2, 3))
     if plan.traits.outer == "displacement":
         support = {name: torch.cat([value, query[name]]) for name, value in support.items()}
     inner, inner_draws = _inner(learner, plan, support, random)
@@ -67,7 +69,7 @@ def _inner_batch(plan: MetaPlan, support: Batch, random: torch.Generator) -> Bat
         chosen = torch.randperm(count, generator=random)[: plan.inner_batch]
         support = {name: value[chosen] for name, value in support.items()}
     if plan.augmentation and "images" in support:
-        support = {**support, "images": augment(support["images"], plan.augmentation, random)}
+        support = augmented(support, plan.augmentation, random)
     return support
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from limner.errors import LimnerError
 from limner.seeds import generator
@@ -11,6 +12,7 @@ from limner.types import Score
 
 _LEAST_SQUARE = 1e-10
 _RESAMPLES = 1000
+_WINDOW, _SPREAD = 11, 1.5
 
 
 def absolute_errors(images: Tensor, truth: Tensor) -> Tensor:
@@ -38,12 +40,48 @@ def signal_to_noise(images: Tensor, truth: Tensor) -> Tensor:
     return -10 * squares.clamp(min=_LEAST_SQUARE).log10() + 0.0
 
 
+def structural_similarities(images: Tensor, truth: Tensor) -> Tensor:
+    """The structural similarity of each image, ``(n,)``: at most 1, which equal images have.
+
+    Wang et al. 2004, eq. 13: means, variances and covariance under a Gaussian window of 11×11 pixels and standard
+    deviation 1.5, K₁ = 0.01 and K₂ = 0.03; the mean over the places where the window lies in the image, and over
+    channels. Of an image smaller than the window, that is as large as the image's sides allow.
+
+    images, truth: uint8 ``(n, c, h, w)``. Raises :class:`LimnerError` for different shapes.
+
+    >>> black = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    >>> structural_similarities(black, black), structural_similarities(black, black + 255) < 0.001
+    (tensor([1.]), tensor([True]))
+    """
+    _differences(images, truth)
+    count, channels = images.shape[:2]
+
+    def mean(values: Tensor) -> Tensor:
+        for dimension, side in ((2, values.shape[2]), (3, values.shape[3])):
+            length = min(_WINDOW, side - (side + 1) % 2)
+            places = torch.arange(length, dtype=values.dtype) - length // 2
+            weights = (-places.square() / (2 * _SPREAD**2)).exp()
+            shape = (1, 1, length, 1) if dimension == 2 else (1, 1, 1, length)
+            values = functional.conv2d(values, (weights / weights.sum()).view(shape))
+        return values
+
+    first, second = (one.double().flatten(0, 1)[:, None] / 255 for one in (images, truth))
+    means = mean(first), mean(second)
+    variances = mean(first.square()) - means[0].square(), mean(second.square()) - means[1].square()
+    together = mean(first * second) - means[0] * means[1]
+    luminance = (2 * means[0] * means[1] + 0.01**2) / (means[0].square() + means[1].square() + 0.01**2)
+    structure = (2 * together + 0.03**2) / (variances[0] + variances[1] + 0.03**2)
+    return (luminance * structure).mean((1, 2, 3)).view(count, channels).mean(1).float()
+
+
 def scores(images: Tensor, truth: Tensor, seed: int = 0) -> dict[str, Score]:
-    """``absolute_error`` and ``psnr``: means over the images, with the 95% interval of their bootstrap (Efron 1979)."""
+    """``absolute_error``, ``psnr`` and ``ssim``: means over the images, with the 95% interval of their bootstrap (Efron
+    1979)."""
     found = {}
     for name, values in (
         ("absolute_error", absolute_errors(images, truth)),
         ("psnr", signal_to_noise(images, truth)),
+        ("ssim", structural_similarities(images, truth)),
     ):
         random = generator(seed, "fidelity", name)
         drawn = torch.randint(len(values), (_RESAMPLES, len(values)), generator=random)

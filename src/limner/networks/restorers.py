@@ -7,6 +7,7 @@ Each maps images ``(n, c, h, w)`` to R of the same shape; the restored image is 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -37,9 +38,7 @@ class DnCNN(nn.Module):
     def __init__(self, channels: int, width: int, depth: int, inputs: int | None = None) -> None:
         super().__init__()
         sides = [inputs or channels, *[width] * (depth - 1), channels]
-        self.layers = nn.ModuleList(
-            nn.Conv2d(before, after, 3, padding=1) for before, after in zip(sides[:-1], sides[1:], strict=True)
-        )
+        self.layers = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(sides))
         _he(self)
         _begin_small(self.layers[-1])
 
@@ -193,8 +192,9 @@ def reach(network: str, depth: int) -> int:
         return 2 * depth + 1
     block = 2 if network == "unet" else 1 + WINDOW // 2
     beside, bottom = _shared(depth)
-    across = sum(2 * beside * block * 2**scale for scale in range(SCALES - 1)) + bottom * block * 2 ** (SCALES - 1)
-    return across + 2 + 2 ** (SCALES - 1) - 1  # stem and head; where in its 4×4 pixels a place of the bottom lies
+    farthest = 1 << (SCALES - 1)
+    across = sum(2 * beside * block << scale for scale in range(SCALES - 1)) + bottom * block * farthest
+    return across + 2 + farthest - 1  # stem and head; where in its 4×4 pixels a place of the bottom lies
 
 
 def padded(images: Tensor, multiple: int) -> Tensor:

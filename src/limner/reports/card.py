@@ -20,6 +20,7 @@ PIPELINES = {
     "sample": "unconditional-image-generation",
     "logits": "image-classification",
     "translate": "image-to-image",
+    "restore": "image-to-image",
 }
 """What the Hub calls a learner's main task, by the first of these that it answers."""
 
@@ -95,6 +96,13 @@ def _usage(run: Run, place: str) -> str:
     if "sample" in run.learner.answers:
         code = f"import limner\n\n{load}images = run.sample(16)    # uint8 tensor, (16, channels, height, width)"
         command = f"limner sample {place} --count 64 --out samples"
+    elif "restore" in run.learner.answers:
+        code = (
+            f"import torch\n\nimport limner\nfrom limner.types import Request\n\n{load}"
+            f"images = torch.rand(1, {channels}, 100, 80)    # damaged, of any size, in [0, 1]\n"
+            'mended = run.learner.predict(run.params, Request("restore", images=images), torch.Generator())'
+        )
+        command = f"limner restore {place} folder:my-images --out restored"
     elif "translate" in run.learner.answers:
         code = f'import limner\n\nlimner.translate("{place}", "folder:my-images", out="translated")'
         command = f"limner translate {place} folder:my-images --out translated"

@@ -73,6 +73,7 @@ def write_run(
     pairs: Tensor | None = None,
     mistakes: Sequence[Mistake] | None = None,
     translated: TwoSided | None = None,
+    restored: TwoSided | None = None,
     inside: Sequence[Panel] = (),
 ) -> Path:
     """Write ``report.html`` into the run's directory; its path.
@@ -83,12 +84,15 @@ def write_run(
                     pixels (see :func:`limner.reports.nearest.nearest`)
     mistakes        what a classifier put in the wrong class, those it was surest of first; ``None`` = no classifier
     translated      what a translator made the samples from, in their order; ``None`` = no translator
+    restored        likewise the pairs of a restorer
     inside          what lies inside a learner with latents (see :func:`limner.reports.inside.of_run`)
     """
     place = Path(directory)
+    two_sided = translated if restored is None else restored
+    template = "run.html" if two_sided is None else "translation.html" if restored is None else "restoration.html"
     page = (
         environment()
-        .get_template("run.html" if translated is None else "translation.html")
+        .get_template(template)
         .render(
             title=words.title(run.task_name),
             run=run,
@@ -100,8 +104,8 @@ def write_run(
             support=gallery(support.images, "images it learned from"),
             made=gallery(samples, "images it made", MOST_BESIDE),
             held=None if query is None else gallery(query.images, "real images held back", MOST_BESIDE),
-            pairs=[] if translated is not None else _pairs(samples, support.images, pairs),
-            triples=None if translated is None or samples is None else _triples(translated, samples),
+            pairs=[] if two_sided is not None else _pairs(samples, support.images, pairs),
+            triples=None if two_sided is None or samples is None else _triples(two_sided, samples),
             mistakes=None if mistakes is None else _mistakes(mistakes),
             inside=inside,
             verdict=words.verdict(scores),
@@ -318,7 +322,7 @@ def _run_plots(run: Run, scores: Scores | None) -> list[str]:
     measured = Counter(name for point in run.curve for name in point.values)
     values = {name for name, times in measured.items() if times > 1}  # one point is no curve
     plots: list[Plot] = []
-    for key in ("kernel_distance", "accuracy", "absolute_error"):
+    for key in ("kernel_distance", "accuracy", "psnr", "absolute_error"):
         if key in values:
             floor = scores.values[key].floor if scores is not None and key in scores.values else None
             plots.append(

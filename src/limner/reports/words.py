@@ -20,6 +20,7 @@ LEARNERS = {
     "pix2pix": "a translator learned from pairs (pix2pix)", "cycle": "a translator learned without pairs (CycleGAN)",
 }  # fmt: skip
 OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
+    "restorer": "a restorer",
 
 
 def sentence(text: str) -> str:
@@ -37,7 +38,7 @@ def label(name: str) -> str:
     >>> label("frechet_distance"), label("net query loss")
     ('Fréchet distance', 'Net query loss')
     """
-    text = name.replace("_", " ").replace("frechet", "Fréchet").replace("psnr", "PSNR").strip()
+    text = name.replace("_", " ").replace("frechet", "Fréchet").replace("psnr", "PSNR").replace("ssim", "SSIM").strip()
     return text[:1].upper() + text[1:]
 
 

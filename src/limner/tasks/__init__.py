@@ -11,9 +11,11 @@ from limner.tasks.n_way import NWayFamily
 from limner.tasks.pair_spec import load_sides, split_sides
 from limner.tasks.pairs import Domains, Pairs, TwoSided, one_pass
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
+from limner.tasks.restoration import Damaged, restoration_task
 from limner.tasks.task import Task, split
 
 __all__ = [
+    "Damaged",
     "DegradationFamily",
     "Domains",
     "Family",
@@ -33,6 +35,7 @@ __all__ = [
     "load",
     "load_sides",
     "one_pass",
+    "restoration_task",
     "split",
     "split_sides",
 ]

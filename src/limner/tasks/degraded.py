@@ -174,7 +174,7 @@ class DegradationFamily:
         for count, source in zip((self.shots, self.queries), self._sources(places, of_patches), strict=True):
             clean = _patches(source, count, self.patch, of_patches)
             damaged = damage(clean.float() / 255, of_patches)
-            inputs = Unrounded(_enlarged(damaged, self.patch), f"{self.spec} under {damage}")
+            inputs = Unrounded(enlarged(damaged, self.patch), f"{self.spec} under {damage}")
             sides.append(Pairs(inputs, ImageSet(clean, self.spec, licence=self.images.licence), name))
         return Task(goal=self.goal, name=name, support=sides[0], query=sides[1], seed=seed, source=self.spec)
 
@@ -234,7 +234,7 @@ def _patches(images: Tensor, count: int, side: int, random: torch.Generator) -> 
     return torch.stack(made)
 
 
-def _enlarged(images: Tensor, side: int) -> Tensor:
+def enlarged(images: Tensor, side: int) -> Tensor:
     """Images of every s-th pixel from the first, brought to ``side`` by bicubic interpolation, none of them moved.
 
     Raises :class:`LimnerError` where s would be no whole number.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.verbs import directories, translation
+from limner.verbs import directories, restoration, translation
 from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, learner_of, prepare
 
@@ -20,6 +20,7 @@ def adapt(
     *,
     shots: int | None = None,
     goal: str = "generate",
+    degradation: str | None = None,
     start: str = "auto",
     budget: str | None = None,
     learner: str | None = None,
@@ -40,6 +41,8 @@ def adapt(
     way      a strategy by its name, as :func:`limner.memory.portfolio.names` lists them (``None`` = as advised)
     goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
              ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side
+             To ``restore``, ``A => B`` are damaged images and clean ones, or ``spec`` are clean ones alone, which
+             ``degradation`` damages (:mod:`limner.degradations.text`)
     out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
     memory   where the memory lies (``None``: in the user's data folder)
 
@@ -53,6 +56,7 @@ def adapt(
     given_fields, limits = asked_strategy(fields, budget)
     check_learner(learner, goal)
     check_way(way, goal)
+    spec = restoration.given(goal, spec, degradation)
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape

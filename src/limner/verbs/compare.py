@@ -106,10 +106,13 @@ def arm_of(name: str, run: Run, task: Task | None = None) -> Arm:
     """The run as the page shows it: by samples, or a translator by what it makes of its task's inputs."""
     from limner.reports import words
     from limner.reports.page import Arm
+    from limner.verbs.restoration import restored
     from limner.verbs.translation import translations
 
     explanation = f"{words.learner_in_words(run.learner)}, {words.start_in_words(run.strategy, run.lineage)}"
-    if "translate" in run.learner.answers and task is not None:
+    if "restore" in run.learner.answers and task is not None:
+        _, samples = restored(run.learner, run.params, task)
+    elif "translate" in run.learner.answers and task is not None:
         _, samples = translations(run.learner, run.params, task)
     else:
         samples = run.sample(64, seed=run.seed)

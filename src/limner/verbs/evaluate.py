@@ -60,6 +60,8 @@ def evaluate(
             raise LimnerError(
                 f"{unknown}; for the images of a data set give an option: {made},split=train"
             ) from unknown
+        if "restore" in run.learner.answers:
+            raise LimnerError(f"{made} is a restorer; mend images with limner restore, then evaluate their folder")
         if "translate" in run.learner.answers:
             raise LimnerError(
                 f"{made} is a translator; put images through it with limner translate, then evaluate their folder"

@@ -14,7 +14,7 @@ from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.types import Params, Scores
 from limner.verbs import budget as budgets
-from limner.verbs import classes, classify, directories, hub, starts, translation, warnings
+from limner.verbs import classes, classify, directories, hub, restoration, starts, translation, warnings
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
 from limner.verbs.opening import opening
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from limner.memory import Memory, StoredModel
     from limner.tasks import ImageSet, Task
 
-GOALS = ("generate", "classify", "translate")
+GOALS = ("generate", "classify", "translate", "restore")
 """What can be learned to do by a task of images."""
 
 JUDGED = 200
@@ -92,10 +92,12 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     Without ``shots`` a fifth is held back, or none where there are fewer than 10 images.
     Raises :class:`LimnerError` where the spec cannot be loaded or has too few images.
     """
-    from limner.tasks import load, load_sides, split, split_sides
+    from limner.tasks import load, load_sides, restoration_task, split, split_sides
 
     if goal not in GOALS:
         raise LimnerError(f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}")
+    if goal == "restore":
+        return Prepared(*restoration_task(spec, shots, seed, restoration.JUDGED))
     if goal == "translate":
         both = load_sides(spec)
         return Prepared(split_sides(both, shots, seed, HELD_BACK, spec), both)
@@ -139,6 +141,8 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
             f"the start {reference} is a regressor, which learned functions of numbers: no image can be put through "
             "it; give the start of a classifier or a prototypical network, or go on from this one by limner meta-train"
         )
+    if model.learner_description["kind"] == "restorer" and shape[0] == image_shape[0]:
+        return model  # it takes images of any size
     if shape != tuple(image_shape):
         raise LimnerError(
             f"the start {reference} was made for images of {_size(shape)}, but these are {_size(image_shape)}; "
@@ -183,7 +187,10 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
     ``options`` ask for another than it is."""
     from limner.learners import rebuild
 
-    network = rebuild(classes.of_start(begun.learner_description, task, start))
+    description = classes.of_start(begun.learner_description, task, start)
+    if description["kind"] == "restorer":
+        description = {**description, "image_shape": list(task.support.shape)}
+    network = rebuild(description)
     if any(network.options.get(name) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
@@ -209,6 +216,9 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
             return classify.classified(learner, learner.finish(params, shown, generator(seed, "finish")), query)
 
         return right
+    if task.goal == "restore":
+        assert isinstance(query, TwoSided)
+        return lambda params: restoration.scored(learner, params, query, len(task.support), seed).plain()
     if isinstance(query, TwoSided) and isinstance(task.support, TwoSided):
         known = some_of(task.support.targets, seed)
         return lambda params: translation.scored(learner, params, query, known, seed, bootstraps=0).plain()
@@ -333,6 +343,9 @@ def judged(run: Run, task: Task) -> Scores | None:
         return None
     if task.goal == "classify":
         return classify.scored(run, task.query, len(task.support))
+    if task.goal == "restore":
+        assert isinstance(task.query, TwoSided)
+        return restoration.scored(run.learner, run.params, task.query, len(task.support), run.seed)
     learned = task.support.targets if isinstance(task.support, TwoSided) else task.support
     support = some_of(learned, run.seed)
     if len(support) < len(learned):
@@ -363,6 +376,9 @@ def report(run: Run, task: Task, directory: Path) -> Path:
     if task.goal == "translate":
         shown, made = translation.translations(run.learner, run.params, task)
         return page.write_run(directory, run, run.scores, task.support, task.query, made, translated=shown)
+    if task.goal == "restore":
+        shown, made = restoration.restored(run.learner, run.params, task)
+        return page.write_run(directory, run, run.scores, task.support, task.query, made, restored=shown)
     samples = run.sample(64, seed=run.seed)
     panels = inside.of_run(run, run.seed) if has_latents(run.learner) else []
     return page.write_run(directory, run, run.scores, task.support, task.query, samples, inside=panels)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.verbs import directories, translation
+from limner.verbs import directories, restoration, translation
 from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare
 
@@ -20,6 +20,7 @@ def train(
     spec: str,
     *,
     shots: int | None = None,
+    degradation: str | None = None,
     start: str = "scratch",
     budget: str | None = None,
     options: dict[str, Any] | None = None,
@@ -33,7 +34,8 @@ def train(
     """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
 
     ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); those left open are the
-    portfolio's for that learner. A ``budget`` in time alone is all used. ``start`` is ``scratch`` or
+    portfolio's for that learner. A restorer learns from pairs, ``A => B``, or from clean images that ``degradation``
+    damages anew at every step. A ``budget`` in time alone is all used. ``start`` is ``scratch`` or
     a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
     """
     from limner.learners import create, describe
@@ -47,6 +49,7 @@ def train(
     goal = goals_of(learner)[0]
     usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
     strategy = (usual or [Strategy()])[0].replace(start=start, **given_fields).within(*limits)
+    spec = restoration.given(goal, spec, degradation)
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
