@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli import help, options, show
+from limner.cli import help, options, restoration, show
 
 
 def add_to(app: help.App) -> None:
@@ -26,11 +26,14 @@ def meta_train(
     ] = None,
     learner: Annotated[
         str | None,
-        typer.Argument(metavar="LEARNER", help="vae, gan, classifier, prototypical or regressor."),
+        typer.Argument(metavar="LEARNER", help="vae, gan, classifier, prototypical, regressor or restorer."),
     ] = None,
     family: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="A data spec with classes, to draw tasks from; sinusoid for a regressor."),
+        typer.Option(
+            metavar="DATA",
+            help="A data spec with classes to draw tasks from; of clean images for a restorer; sinusoid.",
+        ),
     ] = None,
     goal: Annotated[
         str | None,
@@ -50,6 +53,7 @@ def meta_train(
     turns: Annotated[
         bool | None, typer.Option("--turns", help="A class turned by 90, 180 or 270 degrees is a class of its own.")
     ] = None,
+    degradation: restoration.Degradation = None,
     start: Annotated[
         str | None, typer.Option(metavar="MODEL", help=f"What to go on from: {options.MODELS} (default: scratch).")
     ] = None,
@@ -93,7 +97,8 @@ def meta_train(
 
     asked: dict[str, Any] = {
         "algorithm": algorithm, "learner": learner, "family": family, "goal": goal, "ways": ways, "shots": shots,
-        "queries": queries, "turns": turns, "start": start, "budget": budget, "name": name, "seed": seed,
+        "queries": queries, "turns": turns, "degradation": degradation, "start": start, "budget": budget, "name": name,
+        "seed": seed,
         "options": show.pairs(option), "fields": show.pairs(field), "config": config,
     }  # fmt: skip
     if resume is not None:

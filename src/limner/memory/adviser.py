@@ -195,7 +195,10 @@ class Adviser:
                     {"name": ""} | only.metadata,
                 )
             return
-        for model in self.memory.models(kind=kind, image_shape=shape, role="start"):
+        sized = None if kind == "restorer" else shape  # a restorer takes images of any size
+        for model in self.memory.models(kind=kind, image_shape=sized, role="start"):
+            if model.learner_description["image_shape"][0] != shape[0]:
+                continue
             yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
             description = model.learner_description

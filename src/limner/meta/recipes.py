@@ -46,6 +46,10 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "prototypical": {_ALL: {"tasks": 4, "validate_every": 50, "validate_tasks": 50}},
     "regressor": _REGRESS,
     "vae": {_ALL: {"validate_every": 25}},
+    "restorer": {
+        _ALL: {"inner_rate": 1e-3, "inner_steps": 5, "tasks": 2, "validate_every": 50},
+        "reptile": {"inner_rate": 1e-3, "inner_steps": 8, "inner_batch": 8, "rate": 1e-3, "tasks": 2},
+    },
     "flow": {_ALL: {"validate_every": 25}},
     "set-vae": _READS,
     "set-flow": _READS,
@@ -64,6 +68,7 @@ IMAGES: dict[str, tuple[int, int]] = {
     "classify": (1, 15),
     "cluster": (5, 15),
     "regress": (10, 10),
+    "restore": (8, 8),
 }
 """For each goal how many images (of each class; or points) a task has to learn from, and to be judged on."""
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
+from limner.engine.pictures import translated_bytes
 from limner.engine.run import as_bytes, sample_bytes
 from limner.model_file import RATES, write_atomically
 from limner.reports import start_words, words
@@ -126,6 +127,14 @@ def _shown(made: Start, family: TaskFamily, goal: str) -> Iterator[dict[str, Any
         name = f"Task {number + 1}"
         if goal == "regress":
             yield {"name": name, "plot": _function(made, example, name).svg()}
+        elif goal == "restore":
+            query = {part: images[:SAMPLES] for part, images in example.episode.query.items()}
+            parts = {"Damaged, held back": as_bytes(query["inputs"].clamp(0, 1)).cpu()}
+            for what, params in (("Restored before adaptation", example.before), ("After", example.after)):
+                parts[what] = translated_bytes(made.learner, params, query["inputs"]).cpu()
+            parts["As they truly are"] = as_bytes(query["images"]).cpu()
+            galleries = {what: gallery(images, what.lower(), SAMPLES) for what, images in parts.items()}
+            yield {"name": f"{name}: {words.title(example.task.name)}", "galleries": galleries}
         elif goal == "generate":
             parts = {
                 "Learned from": as_bytes(_first(example.episode, made.plan)).cpu(),

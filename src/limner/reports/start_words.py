@@ -28,6 +28,7 @@ GOALS = {
     "generate": "make new images of a class from a few of them",
     "classify": "tell a few new classes apart",
     "cluster": "sort images of a few new classes",
+    "restore": "restore images of a new damage from a few pairs",
     "regress": "follow a new function from a few of its points",
 }
 
@@ -40,7 +41,7 @@ def headline(values: list[str]) -> str | None:
     """
     if len({name.partition(" ")[0] for name in values}) != 1:
         return None
-    for ending in ("accuracy", "squared_error", "query loss"):
+    for ending in ("accuracy", "psnr", "squared_error", "query loss"):
         found = [name for name in values if name.endswith(ending)]
         if found:
             return found[0]
@@ -88,8 +89,10 @@ def tasks_in_words(goal: str, ways: int | None, shots: int, queries: int) -> str
     >>> tasks_in_words("classify", 5, 1, 15)
     '5 classes, 1 image of each to learn from and 15 to be judged on'
     """
-    what = "point" if goal == "regress" else "image"
-    first = {"regress": "a sine wave", "generate": "one class"}.get(goal, f"{ways} classes")
+    what = {"regress": "point", "restore": "pair"}.get(goal, "image")
+    first = {"regress": "a sine wave", "generate": "one class", "restore": "one degradation"}.get(
+        goal, f"{ways} classes"
+    )
     each = " of each" if ways is not None else ""
     return f"{first}, {shots} {what}{'' if shots == 1 else 's'}{each} to learn from and {queries} to be judged on"
 

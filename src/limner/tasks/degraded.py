@@ -153,9 +153,9 @@ class DegradationFamily:
 
         Raises :class:`LimnerError` where the images are no longer those that the family was made of.
         """
-        from limner.tasks.load import load
+        from limner.tasks.pictures import clean_patches
 
-        found = load(record["spec"]) if images is None else images
+        found = clean_patches(record["spec"], 2 * record["patch"]) if images is None else images
         if found.sha256 != record["images_sha256"]:
             raise LimnerError(f"the images of {record['spec']} have changed since this family was made; make a new one")
         arguments = {name: value for name, value in record.items() if name not in ("kind", "spec", "images_sha256")}

@@ -11,10 +11,14 @@ from limner.tasks.degraded import DegradationFamily
 from limner.tasks.family import Family
 from limner.tasks.image_set import ImageSet
 from limner.tasks.n_way import NWayFamily
+from limner.tasks.pictures import clean_patches
 from limner.tasks.points import PointsTask, SinusoidFamily
 from limner.tasks.task import Task
 
-GOALS = ("generate", "classify", "cluster", "regress")
+GOALS = ("generate", "classify", "cluster", "regress", "restore")
+
+PATCH = 40
+"""The side of the patches that tasks to restore are about (as DnCNN's, Zhang et al. 2017, section IV.A)."""
 
 
 @runtime_checkable
@@ -48,12 +52,23 @@ class TaskFamily(Protocol):
 
 
 def family_of(
-    spec: str, goal: str, *, shots: int, queries: int, ways: int = 5, seed: int = 0, turns: bool = False
-) -> Family | SinusoidFamily:
+    spec: str,
+    goal: str,
+    *,
+    shots: int,
+    queries: int,
+    ways: int = 5,
+    seed: int = 0,
+    turns: bool = False,
+    degradation: str = "",
+    patch: int = PATCH,
+) -> Family | SinusoidFamily | DegradationFamily:
     """The family that the data spec ``spec`` gives for ``goal``.
 
     ``generate``: one class is one task. ``classify`` and ``cluster``: ``ways`` classes are one task. ``regress``: the
-    spec must be ``sinusoid``. Classes with too few images are left out, and noted.
+    spec must be ``sinusoid``. ``restore``: one degradation drawn from ``degradation`` is one task, on patches of
+    ``patch`` pixels, or as large as the images are where that is less. Classes with too few images are left
+    out, and noted.
 
     Raises :class:`LimnerError` for a goal that does not go with the spec.
 
@@ -71,6 +86,14 @@ def family_of(
         )
     if goal == "regress":
         return SinusoidFamily(shots, queries, seed)
+    if goal == "restore":
+        if not degradation:
+            raise LimnerError(
+                "tasks to restore differ by how images are damaged; say what they are drawn from, as in --degradation "
+                '"gaussian(5..50)"'
+            )
+        cut = clean_patches(spec, 2 * patch)
+        return DegradationFamily(cut, degradation, min(patch, *cut.shape[1:]), shots, queries, seed)
     images = load(spec)
     if goal == "generate":
         return Family(images, shots, queries, seed=seed, goal=goal, min_images=shots + queries)

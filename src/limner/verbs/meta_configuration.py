@@ -20,7 +20,7 @@ NAME = "config.json"
 
 LIKE: dict[str, Any] = {
     "algorithm": "", "learner": "", "options": {}, "family": "", "goal": "", "ways": 5, "shots": 1, "queries": 1,
-    "turns": False, "start": "", "budget": "", "name": "", "seed": 0, "plan": {},
+    "turns": False, "degradation": "", "start": "", "budget": "", "name": "", "seed": 0, "plan": {},
 }  # fmt: skip
 """Every field of a configuration file, with a value of its type."""
 
@@ -38,6 +38,7 @@ class Configuration:
     family, goal                 the data spec that tasks are drawn from, and what a task is about
     ways, turns                  classes in a task, and whether turned classes count as classes (``None`` and false
                                  where a task is one class, or a function)
+    degradation                  what tasks to restore draw theirs from (empty for others)
     shots, queries               images (of each class; or points) to learn from, and to be judged on
     start, name, seed            what to go on from, what to call the result, the seed of everything random
     plan                         how the start is learned
@@ -50,6 +51,7 @@ class Configuration:
     goal: str
     ways: int | None
     turns: bool
+    degradation: str
     shots: int
     queries: int
     start: str
@@ -60,6 +62,8 @@ class Configuration:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types; what :func:`resolve` takes as ``file``."""
         record = {name: value for name, value in vars(self).items() if name != "plan" and value is not None}
+        if not self.degradation:
+            record.pop("degradation")
         return {**record, "plan": {name: value for name, value in self.plan.to_json().items() if name != "algorithm"}}
 
     def replaced(self, **changes: Any) -> Configuration:
@@ -127,6 +131,8 @@ def resolve(
             raise LimnerError(
                 f"{name} is for tasks of several classes (to classify or cluster); a task to {goal} has none to choose"
             )
+    if goal != "restore" and asked.get("degradation"):
+        raise LimnerError(f"a task to {goal} takes images as they are, so leave the degradation out")
     start = asked.get("start", "scratch")
     usual = OPTIONS.get(learner, {}) if start == "scratch" else {}  # a start says itself what its learner is
     chosen = {**usual, **file.get("options", {}), **options}
@@ -140,6 +146,7 @@ def resolve(
         goal=goal,
         ways=ways,
         turns=bool(asked.get("turns", False)),
+        degradation=asked.get("degradation", ""),
         shots=asked.get("shots", shots),
         queries=asked.get("queries", queries),
         start=start,
@@ -158,8 +165,11 @@ def _goal(learner: str, asked: str | None) -> str:
     goals += ["classify"] if "logits" in answers else []
     goals += ["cluster"] if learner == "prototypical" else []
     goals += ["regress"] if "values" in answers else []
+    goals += ["restore"] if "restore" in answers else []
     if not goals:
-        served = [name for name, kind in CATALOGUE.items() if {"sample", "logits", "values"} & set(kind.answers)]
+        served = [
+            name for name, kind in CATALOGUE.items() if {"sample", "logits", "values", "restore"} & set(kind.answers)
+        ]
         raise LimnerError(
             f"there are no families of tasks for the learner {learner} to be meta-trained on; there are for: "
             f"{', '.join(served)}"

@@ -10,7 +10,7 @@ from limner.verbs.meta_configuration import Configuration
 if TYPE_CHECKING:
     from limner.learners import Learner
     from limner.memory import Memory
-    from limner.tasks import Family, SinusoidFamily
+    from limner.tasks import DegradationFamily, Family, SinusoidFamily
     from limner.types import Params
 
 
@@ -18,7 +18,7 @@ class Prepared(NamedTuple):
     """A configuration with nothing left open, and what it is about, loaded."""
 
     asked: Configuration
-    family: Family | SinusoidFamily
+    family: Family | SinusoidFamily | DegradationFamily
     learner: Learner
     begun: Params | None
     parent: str | None
@@ -46,6 +46,7 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
     from limner.meta.checks import check
     from limner.tasks import Family, family_of
     from limner.verbs.line import find_start
+    from limner.verbs.restoration import fitted
 
     family = family_of(
         asked.family,
@@ -55,6 +56,7 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
         ways=asked.ways or 0,
         seed=asked.seed,
         turns=asked.turns,
+        degradation=asked.degradation,
     )
     shape = family.images.shape if isinstance(family, Family) else family.image_shape
     model = None if remembered is None else find_start(asked.start, remembered, shape)
@@ -62,7 +64,7 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
         learner = create(asked.learner, shape, **asked.options)
         check(learner, asked.plan, 1)
         return Prepared(asked.replaced(options=learner.options), family, learner, None, None)
-    learner = rebuild(model.learner_description)
+    learner = rebuild(fitted(model.learner_description, shape))
     if learner.kind != asked.learner:
         raise LimnerError(
             f"the start {asked.start} is a {learner.kind}, not a {asked.learner}; give another, or name that learner"

@@ -62,7 +62,8 @@ class Learned(NamedTuple):
 
         goals = goals_of(self.configuration["learner"])
         shots = self.shots * (self.configuration.get("ways") or 1)
-        return f"limner adapt {goals[0]} DATA --shots {shots} --start {self.sha256[:12]}" if goals else ""
+        data = '"DAMAGED => CLEAN"' if goals == ["restore"] else "DATA"
+        return f"limner adapt {goals[0]} {data} --shots {shots} --start {self.sha256[:12]}" if goals else ""
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types."""
@@ -83,6 +84,7 @@ def meta_train(
     shots: int | None = None,
     queries: int | None = None,
     turns: bool | None = None,
+    degradation: str | None = None,
     start: str | None = None,
     budget: str | None = None,
     name: str | None = None,
@@ -98,9 +100,10 @@ def meta_train(
     """Meta-learn a start for ``learner`` by ``algorithm`` over the tasks of ``family``, remember it and report.
 
     algorithm  one of :data:`limner.meta.ALGORITHMS`
-    family     a data spec with classes, or ``sinusoid`` for a regressor
+    family     a data spec with classes, clean images for a restorer, or ``sinusoid`` for a regressor
+    degradation  for a restorer, what the damage of a task is drawn from: ``gaussian(5..50)`` (each task has one sigma)
     goal       ``generate`` (a task is one class), ``classify`` or ``cluster`` (``ways`` classes), ``regress`` (a
-               function); by default what the learner is for
+               function), ``restore`` (one degradation); by default what the learner is for
     shots      images (of each class) to adapt to; ``queries`` others judge it
     turns      a class turned by 90, 180 or 270 degrees is a class of its own
     start      a model or start to go on from, ``scratch`` for fresh parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -29,6 +29,11 @@ def given(goal: str, spec: str, degradation: str | None) -> str:
     if degradation is not None:
         raise LimnerError(f"to {goal} takes images as they are, so leave the degradation {degradation} out")
     return spec
+
+
+def fitted(description: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
+    """The description of a start's learner for images of ``shape``: a restorer takes them of any size."""
+    return {**description, "image_shape": list(shape)} if description["kind"] == "restorer" else description
 
 
 def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed: int) -> Scores:
