@@ -53,7 +53,8 @@ def test_round_trip(number, unit, steps):
 @pytest.mark.parametrize("how", [["train", "vae"], ["adapt", "generate"]])
 @pytest.mark.parametrize("ends", [["--budget", "0.4s"], ["--set", "seconds=0.4"]])
 def test_a_time_alone_is_all_used(how, ends, tmp_path, monkeypatch, capsys):
-    usual = {"generate": (Entry("scratch", "vae", False, Strategy(steps=2, batch=4, schedule="cosine"), "it is quick"),)}
+    quick = Strategy(steps=2, batch=4, schedule="cosine")
+    usual = {"generate": (Entry("scratch", "vae", False, quick, "it is quick"),)}
     monkeypatch.setattr(portfolio, "PORTFOLIO", usual)
     monkeypatch.chdir(tmp_path)
     small = ["--shots", "5", "--option", "width=4", "--option", "latents=2"]

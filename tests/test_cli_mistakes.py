@@ -411,3 +411,19 @@ def test_a_name_that_is_too_long_and_a_path_through_a_file(here, capsys):
     refused(capsys, ["data", f"folder:{'n' * 300}"])
     refused(capsys, ["data", "folder:file/inside"])
     refused(capsys, ["data", "folder:circle"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (["--strategy", "lowrank"], "there is no strategy 'lowrank'"),
+        (["--strategy", "freeze-critic", "--start", "scratch"], "does not begin from scratch"),
+        (["--strategy", "scratch", "--start", "shipped:glyphs-vae"], "does not begin from shipped:glyphs-vae"),
+        (["--strategy", "freeze-critic", "--learner", "vae"], "the strategy freeze-critic cannot be used here"),
+    ],
+)
+def test_a_strategy_that_cannot_be_used_is_told(asked, told, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["adapt", "generate", "digits,size=32,classes=3", "--shots", "5", *asked]) == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()

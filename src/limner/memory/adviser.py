@@ -299,11 +299,18 @@ def _asked(trial: Trial) -> int:
 
 
 def _planned(item: Candidate, steps: int | None, seconds: float | None, paces: dict[str, float]) -> None:
-    """Give the candidate its budget, and note how many steps it would take, where that can be known."""
-    strategy = item.strategy = item.strategy.within(steps, seconds)
+    """Give the candidate its budget, and note how many steps it would take, where that can be known.
+
+    Time is used up from scratch only: a few images wear a start away if they are gone through again and again.
+    """
+    known = item.strategy
+    strategy = known.within(steps, seconds)
+    if steps is None and known.start != "scratch":
+        strategy = strategy.replace(steps=known.steps)
+    item.strategy = strategy
     pace = paces.get(content_id(item.learner))
     item.planned = strategy.steps if seconds is None else None
-    if seconds is not None and pace is not None:
+    if seconds is not None and pace is not None and strategy.steps:
         item.planned = min(strategy.steps, max(1, int(seconds / pace)))
         if item.planned < strategy.steps:
             item.length = f"{seconds:g} s are about {_counted(item.planned)}, as a step took {pace:.2g} s here"

@@ -24,7 +24,7 @@ def adapt(
     start: str = "auto",
     budget: str | None = None,
     learner: str | None = None,
-    way: str | None = None,
+    strategy: str | None = None,
     options: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
     out: str | Path | None = None,
@@ -38,7 +38,7 @@ def adapt(
     start    ``auto`` (as advised), ``scratch``, or a model: its sha256, its name, its run, or ``shipped:NAME``
     budget   ``60s``, ``2m`` (all of which is used), ``500steps``, ``2m,500steps``; ``None`` = as advised
     learner  ``vae`` or ``gan``; ``None`` = as advised. ``options`` of it and ``fields`` of the strategy go first
-    way      a strategy by its name, as :func:`limner.memory.portfolio.names` lists them (``None`` = as advised)
+    strategy a strategy by its name, as :func:`limner.memory.portfolio.names` lists them (``None`` = as advised)
     goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
              ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side
              To ``restore``, ``A => B`` are damaged images and clean ones, or ``spec`` are clean ones alone, which
@@ -55,7 +55,7 @@ def adapt(
 
     given_fields, limits = asked_strategy(fields, budget)
     check_learner(learner, goal)
-    check_way(way, goal)
+    check_strategy(strategy, goal)
     spec = restoration.given(goal, spec, degradation)
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
@@ -84,17 +84,17 @@ def adapt(
             start=given,
         )
         reference = start if given is None or start.startswith("shipped:") else given.sha256
-        advice = choose(called(found, way), reference, learner)
-        strategy = advice.strategy.replace(**given_fields)
+        advice = choose(called(found, strategy, start), reference, learner)
+        how = advice.strategy.replace(**given_fields)
         if reference != "auto":
-            strategy = strategy.replace(start=reference)
-        begun = given if given is not None else find_start(strategy.start, remembered, shape)
+            how = how.replace(start=reference)
+        begun = given if given is not None else find_start(how.start, remembered, shape)
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **advice.options | (options or {}))
         else:
-            network = learner_of(begun, strategy.start if given is None else start, options, prepared.task)
+            network = learner_of(begun, how.start if given is None else start, options, prepared.task)
         order = Order(
             verb="adapt",
             goal=goal,
@@ -102,7 +102,7 @@ def adapt(
             shots=shots,
             seed=seed,
             learner=describe(network),
-            strategy=strategy,
+            strategy=how,
             memory=memory,
             advice=(advice.reason,),
         )
@@ -111,24 +111,30 @@ def adapt(
         return run
 
 
-def check_way(way: str | None, goal: str) -> None:
-    """Raises :class:`LimnerError`, naming them, where no strategy for the goal is called ``way``."""
+def check_strategy(strategy: str | None, goal: str) -> None:
+    """Raises :class:`LimnerError`, naming them, where no strategy for the goal is called ``strategy``."""
     from limner.memory.portfolio import names
 
-    if way is not None and way not in names(goal):
-        raise LimnerError(f"there is no strategy {way!r} to {goal} with; there are: {', '.join(names(goal))}")
+    if strategy is not None and strategy not in names(goal):
+        raise LimnerError(f"there is no strategy {strategy!r} to {goal} with; there are: {', '.join(names(goal))}")
 
 
-def called(found: list[Recommendation], way: str | None) -> list[Recommendation]:
-    """Those of the advice that are called ``way`` (all where it is ``None``).
+def called(found: list[Recommendation], name: str | None, start: str) -> list[Recommendation]:
+    """Those of the advice that are called ``name`` and go with ``start`` (all where no ``name`` is asked for).
 
     Raises :class:`LimnerError` where none is.
     """
-    named = [advice for advice in found if way in (None, advice.name)]
+    if name is None:
+        return found
+    named = [advice for advice in found if name == advice.name]
+    if named and start != "auto":
+        named = [advice for advice in named if (advice.strategy.start == "scratch") == (start == "scratch")]
+        if not named:
+            raise LimnerError(f"the strategy {name} does not begin from {start}; leave --start or --strategy out")
     if not named:
         ways = ", ".join(dict.fromkeys(advice.name for advice in found if advice.name))
         raise LimnerError(
-            f"the strategy {way} cannot be used here, for want of a start or learner that it goes with; "
+            f"the strategy {name} cannot be used here, for want of a start or learner that it goes with; "
             f"there are: {ways}"
         )
     return named
