@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from limner.restoration.base import Knowledge, Restorer, check
+from limner.restoration.catalogue import CATALOGUE, options_of, restorer
 
-__all__ = ["Knowledge", "Restorer", "check"]
+__all__ = ["CATALOGUE", "Knowledge", "Restorer", "check", "options_of", "restorer"]

@@ -120,6 +120,20 @@ def check(restorer: Restorer, images: Tensor, knowledge: Knowledge) -> None:
         raise LimnerError(why)
 
 
+def only_noise(name: str, knowledge: Knowledge) -> str:
+    """What a denoiser that must know the noise says to ``knowledge``: :meth:`Restorer.handles`."""
+    if knowledge.operator is not None or knowledge.mask is not None:
+        return f"{name} takes away noise only, not blur or lost pixels; use plug-and-play with {name} as its prior"
+    return needs_noise(name, knowledge)
+
+
+def needs_noise(name: str, knowledge: Knowledge) -> str:
+    """What a restorer that must know the noise says where it is not known."""
+    return (
+        f"{name} needs to know how strong the noise is; give it or estimate it first" if knowledge.noise is None else ""
+    )
+
+
 def simple(operator: Linear) -> list[Linear]:
     """The operators that ``operator`` is composed of, the first applied first, identities left out."""
     if isinstance(operator, Composed):

@@ -1,0 +1,87 @@
+"""Classical restorers by name, each with its options; the catalogue that the command line reads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, NamedTuple
+
+from limner.errors import LimnerError
+from limner.restoration.base import Restorer
+from limner.restoration.deconvolution import RichardsonLucy, Wiener
+from limner.restoration.inpainting import Biharmonic
+from limner.restoration.patches import BM3D, NonLocalMeans
+from limner.restoration.plug_and_play import PlugAndPlay
+from limner.restoration.sparse import Dictionary, Wavelets
+from limner.restoration.variational import TotalVariation
+
+
+class Entry(NamedTuple):
+    """What makes a restorer, and one line of help."""
+
+    make: Callable[..., Restorer]
+    help: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    "total-variation": Entry(TotalVariation, "noise: flat regions and sharp edges; fast"),
+    "wavelets": Entry(Wavelets, "noise: wavelet shrinkage with cycle spinning; fast"),
+    "dictionary": Entry(Dictionary, "noise: patches as sums of few atoms learned from the image; slow"),
+    "non-local-means": Entry(NonLocalMeans, "noise: means over like patches; fast"),
+    "bm3d": Entry(BM3D, "noise: like patches shrunk together; the best of these (non-commercial, limner[bm3d])"),
+    "wiener": Entry(Wiener, "known blur: Tikhonov and Wiener's filter, its strength set from the noise"),
+    "richardson-lucy": Entry(RichardsonLucy, "known blur: the likeliest image under Poisson noise, step by step"),
+    "biharmonic": Entry(Biharmonic, "lost pixels: filled in smoothly"),
+    "plug-and-play": Entry(PlugAndPlay, "known blur, lost pixels, down-sampling, with the denoiser prior=NAME"),
+}
+
+
+def restorer(name: str, **options: Any) -> Restorer:
+    """The restorer of that name with its options: words, whole numbers from 1, or numbers from 0.
+
+    Of plug-and-play, ``prior`` is another restorer or the name of one.
+
+    Raises :class:`LimnerError` for a name or an option that there is not, telling those that there are.
+
+    >>> restorer("total-variation", strength=1.0)
+    TotalVariation(strength=1.0)
+    >>> restorer("plug-and-play", prior="wavelets").prior.name
+    'wavelets'
+    """
+    if name not in CATALOGUE:
+        raise LimnerError(f"there is no restorer {name!r}; there are: {', '.join(CATALOGUE)}")
+    known = options_of(name)
+    for option, value in options.items():
+        if option not in known:
+            told = ", ".join(known) or "none"
+            raise LimnerError(f"{name} has no option {option!r}; there are: {told}")
+        _check(name, option, value, known[option])
+    if name == "plug-and-play":
+        prior = options.pop("prior", "total-variation")
+        options["prior"] = restorer(prior) if isinstance(prior, str) else prior
+    return CATALOGUE[name].make(**options)
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options of a restorer in the catalogue and their defaults.
+
+    >>> options_of("wavelets")
+    {'wavelet': 'sym4', 'levels': 4, 'shifts': 3}
+    """
+    make = CATALOGUE[name].make
+    assert is_dataclass(make)
+    return {
+        field.name: "total-variation" if field.default is MISSING else field.default for field in fields(make)
+    }  # fmt: skip
+
+
+def _check(name: str, option: str, value: Any, default: Any) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(default, str):
+        right, well = "a word", isinstance(value, str) or option == "prior"
+    elif isinstance(default, int):
+        right, well = "a whole number from 1", number and isinstance(value, int) and value >= 1
+    else:
+        right, well = "a number from 0", number and 0 <= value < float("inf")
+    if not well:
+        raise LimnerError(f"the option {option} of {name} cannot be {value!r}; it must be {right}")

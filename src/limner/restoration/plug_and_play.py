@@ -1,0 +1,85 @@
+"""Plug-and-play: any denoiser as the prior of blur, lost pixels and down-sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from limner.degradations.base import shape_of
+from limner.errors import LimnerError
+from limner.restoration.base import Knowledge, Restorer, check, needs_noise
+from limner.restoration.deconvolution import beginning
+from limner.restoration.solvers import near, smooth
+
+FIRST = 49 / 255
+"""The strength of noise that the prior takes away in the first step (Zhang et al. 2021, section 4.2)."""
+LEAST = 0.255 / 255
+"""Noise is taken to be at least this strong, as in the authors' schedule."""
+SCHEMES = ("half-quadratic", "proximal-gradient")
+
+
+@dataclass(frozen=True)
+class PlugAndPlay:
+    """argmin_x ‖M A x − y‖² / 2σ² + prior(x), the prior being what the denoiser ``prior`` takes for likely.
+
+    ``half-quadratic`` splitting (DPIR: Zhang et al. 2021, algorithm 1) goes to and fro between the data and the prior,
+
+        x ← argmin ‖M A x − y‖² + λ (σ/σₖ)² ‖x − z‖²,   z ← denoised(x, σₖ),
+
+    σₖ falling evenly in its logarithm from 49/255 to σ; ``trust`` = λ, 0.23 there. ``proximal-gradient``, the same
+    with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for operators far from any inverse.
+    Both begin from Tikhonov's solution. Where nothing was blurred and there is no noise, what was seen is kept exactly.
+
+    prior  a restorer that handles noise of known strength
+    steps  how often to and fro: 8 do for blurs; for many lost pixels more are better
+    """
+
+    prior: Restorer
+    steps: int = 8
+    trust: float = 0.23
+    scheme: str = "half-quadratic"
+    name = "plug-and-play"
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            raise LimnerError(f"{self.name} has no scheme {self.scheme!r}; there are: {', '.join(SCHEMES)}")
+        if why := self.prior.handles(Knowledge(noise=FIRST)):
+            raise LimnerError(f"the prior of {self.name} must take away noise of known strength: {why}")
+
+    def handles(self, knowledge: Knowledge) -> str:
+        """Everything linear with noise of known strength."""
+        return needs_noise(self.name, knowledge)
+
+    def restore(self, images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:
+        """What the last step gives: of the prior, or of the data where there was no noise and no operator."""
+        check(self, images, knowledge)
+        assert knowledge.noise is not None
+        noise = knowledge.noise
+        exact = knowledge.operator is None and noise == 0
+        weight = images.new_full((len(images), 1, 1, 1), 1e-3)
+        prior = smooth(images, knowledge, weight, beginning(images, knowledge))
+        linear = knowledge.linear(shape_of(images))
+        descend = self.scheme == "proximal-gradient"
+        step = 1 / (1.05 * linear.norm(generator).to(images).view_as(weight)) ** 2 if descend else weight
+        for strength in schedule(max(noise, LEAST), self.steps):
+            if descend:
+                data = prior + step * linear.adjoint(images - linear.forward(prior))
+            else:
+                level = noise if knowledge.operator is None else max(noise, LEAST)
+                data = near(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
+            prior = self.prior.restore(data, Knowledge(noise=strength), generator)
+        return near(images, knowledge, prior, torch.zeros_like(weight)) if exact else prior
+
+
+def schedule(noise: float, steps: int) -> list[float]:
+    """Strengths from 49/255, or the noise where that is more, to the noise, evenly in their logarithm.
+
+    >>> [round(255 * strength) for strength in schedule(1 / 255, 3)]
+    [49, 7, 1]
+    """
+    first = max(FIRST, noise)
+    if steps == 1:
+        return [noise]
+    return [first * (noise / first) ** (step / (steps - 1)) for step in range(steps)]
