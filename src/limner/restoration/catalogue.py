@@ -1,4 +1,4 @@
-"""Classical restorers by name, each with its options; the catalogue that the command line reads."""
+"""Restorers by name that need no training beforehand, each with its options; what the command line reads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from limner.restoration.deconvolution import RichardsonLucy, Wiener
 from limner.restoration.inpainting import Biharmonic
 from limner.restoration.patches import BM3D, NonLocalMeans
 from limner.restoration.plug_and_play import PlugAndPlay
+from limner.restoration.single import BlindSpot, DeepImagePrior, ZeroShotNoise2Noise
 from limner.restoration.sparse import Dictionary, Wavelets
 from limner.restoration.variational import TotalVariation
 
@@ -32,6 +33,9 @@ CATALOGUE: dict[str, Entry] = {
     "wiener": Entry(Wiener, "known blur: Tikhonov and Wiener's filter, its strength set from the noise"),
     "richardson-lucy": Entry(RichardsonLucy, "known blur: the likeliest image under Poisson noise, step by step"),
     "biharmonic": Entry(Biharmonic, "lost pixels: filled in smoothly"),
+    "zero-shot-noise2noise": Entry(ZeroShotNoise2Noise, "unknown noise: learned from the image itself; slow"),
+    "blind-spot": Entry(BlindSpot, "unknown noise, lost pixels: learned from the images themselves; slow"),
+    "deep-image-prior": Entry(DeepImagePrior, "anything linear, unknown noise: a network drawn to it; very slow"),
     "plug-and-play": Entry(PlugAndPlay, "known blur, lost pixels, down-sampling, with the denoiser prior=NAME"),
 }
 

@@ -1,0 +1,82 @@
+"""A restorer that Limner trained, behind the contract of all restorers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from limner.errors import LimnerError
+from limner.learners.restorer import Restorer as Network
+from limner.restoration.base import Knowledge, check
+from limner.types import Params
+
+if TYPE_CHECKING:
+    from limner.engine import Run
+
+_TOGETHER = 2**20
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A network that learned from damaged and clean images (:class:`limner.learners.Restorer`).
+
+    It takes damage for such as it learned from: of what is known only the noise is told to it, and only where it asks
+    (``ffdnet``). A network for grey images mends colours one by one; one for colour takes grey as three alike.
+
+    learner, params  of the run
+    name             what to call it
+    learned          what it learned from, a data spec
+
+    >>> learner = Network((1, 16, 16), width=4, depth=3)
+    >>> restorer = Trained(learner, learner.init(0), "run")
+    >>> restorer.restore(torch.zeros(1, 3, 20, 30), Knowledge(), torch.Generator()).shape, restorer.reach
+    (torch.Size([1, 3, 20, 30]), 3)
+    """
+
+    learner: Network
+    params: Params
+    name: str
+    learned: str = ""
+
+    @classmethod
+    def of(cls, run: Run) -> Trained:
+        """The restorer of a run of ``train restorer`` or ``adapt restore``. Raises :class:`LimnerError` for others."""
+        if not isinstance(run.learner, Network):
+            raise LimnerError(
+                f"{run.task_name} is a run of the learner {run.learner.kind}, which does not restore; give one of "
+                "limner train restorer, or of limner adapt restore"
+            )
+        return cls(run.learner, run.params, f"run {run.id}", run.source)
+
+    @property
+    def reach(self) -> int:
+        """How many pixels to each side a restored pixel depends on, at most."""
+        return self.learner.reach
+
+    def handles(self, knowledge: Knowledge) -> str:
+        """Everything that leaves images as large as they were."""
+        operator = knowledge.operator
+        if operator is not None and operator.shape != operator.result:
+            return f"{self.name} leaves images as large as they are; enlarge them first, or use plug-and-play"
+        return ""
+
+    def restore(self, images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:
+        """The images mended; nothing is random."""
+        check(self, images, knowledge)
+        wanted, given = self.learner.image_shape[0], images.shape[1]
+        apart = images.flatten(0, 1)[:, None] if wanted == 1 else images.expand(-1, wanted, -1, -1)
+        params = {name: value.to(images) for name, value in self.params.items()}
+        together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
+        with torch.no_grad():
+            parts = [
+                self.learner.restored(params, part, self._level(knowledge, part))
+                for part in torch.split(apart, together)
+            ]
+        found = torch.cat(parts)
+        return found.view(images.shape) if wanted == 1 else found if given == wanted else found.mean(1, keepdim=True)
+
+    def _level(self, knowledge: Knowledge, images: Tensor) -> Tensor | None:
+        return None if knowledge.noise is None else images.new_full((len(images),), knowledge.noise)
