@@ -25,6 +25,8 @@ from limner.types import FITTED
 
 SECONDS, FINAL_SECONDS, QUICK_SHARE = 60.0, 45.0, 0.1
 SAMPLES, FINALISTS, SEEDS = 1000, 5, 3
+ALSO = "GAN, relativistic"
+"""A finalist whatever its place: the objective of R3GAN, which is there for the asking by longer trainings."""
 METRICS = ("frechet_distance", "kernel_distance", "precision", "recall", "coverage")
 
 
@@ -167,6 +169,7 @@ def main() -> None:
                 (arm,) = (arm for arm in ARMS if arm.name == name)
                 chosen.append(replace(arm, samplers=(sampler or "",)))
         chosen = chosen[:FINALISTS]
+        chosen += [arm for arm in ARMS if arm.name == ALSO and arm not in chosen]
         places = [(MNIST, range(seeds)), (FASHION, range(seeds)), (CLOTHING, range(seeds))]
         asked = [(arm, data, share * FINAL_SECONDS, seed) for data, own in places for arm in chosen for seed in own]
         again = list(chain(*pool.map(made, asked, chunksize=1)))
@@ -196,7 +199,8 @@ def main() -> None:
         story=(
             f"Each model was trained for {share * SECONDS:.0f} s of one core, from scratch, by the portfolio's "
             "strategy; the table is in the order of the Fréchet distance on MNIST. The best "
-            f"{len(chosen)} models follow, for {share * FINAL_SECONDS:.0f} s each with {seeds} seeds on three sets of "
+            f"{FINALISTS} models follow, and the GAN of the relativistic objective, for "
+            f"{share * FINAL_SECONDS:.0f} s each with {seeds} seeds on three sets of "
             f"images (means, 95% bootstrap intervals over seeds). {SAMPLES} samples "
             f"against as many test images (500 clothing photographs); features: {MNIST.extractor} for MNIST, "
             f"{FASHION.extractor} for the others. Test NLL is by importance sampling (64 latents an image, 200 images) "
@@ -235,7 +239,7 @@ def picture(rows: list[dict[str, Any]]) -> Image.Image:
 
     figure = Figure(figsize=(9, 0.5 * len(rows)))
     for place, (row, axis) in enumerate(zip(rows, figure.subplots(len(rows), 1), strict=True)):
-        axis.imshow(grid(row["pictured"], columns=16, scale=1))
+        axis.imshow(grid(row["pictured"], columns=16, scale=1).convert("RGB"))
         told = ", ".join(part for part in (row["data"], row["arm"], row.get("sampler")) if part)
         axis.set_ylabel(f"{told}\n{row['frechet_distance']:.1f}", rotation=0, ha="right", va="center", fontsize=7)
         axis.set(xticks=[], yticks=[])

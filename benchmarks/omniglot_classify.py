@@ -38,14 +38,14 @@ class Arm:
     queries: int = 5
 
 
-PROTOTYPICAL = Arm("prototypical", replace(_BASE, algorithm="prototypical", tasks=1, clip=0.0), 20, 8, "prototypical")
+PROTOTYPICAL = Arm("prototypical", replace(_BASE, algorithm="prototypical", tasks=1, clip=0.0), 20, 6, "prototypical")
 ARMS = (
-    Arm("MAML", replace(_BASE, algorithm="maml", tasks=2), 20, 24),
-    Arm("MAML++", replace(_BASE, algorithm="maml++", inner_steps=3), 5, 16),
-    Arm("MAML", replace(_BASE, algorithm="maml"), 5, 12),
+    Arm("MAML", replace(_BASE, algorithm="maml", tasks=2), 20, 16),
+    Arm("MAML++", replace(_BASE, algorithm="maml++", inner_steps=3), 5, 12),
+    Arm("MAML", replace(_BASE, algorithm="maml"), 5, 8),
     PROTOTYPICAL,
-    Arm("first-order MAML", replace(_BASE, algorithm="fomaml"), 5, 4),
-    Arm("ANIL", replace(_BASE, algorithm="anil"), 5, 4),
+    Arm("first-order MAML", replace(_BASE, algorithm="fomaml"), 5, 3),
+    Arm("ANIL", replace(_BASE, algorithm="anil"), 5, 3),
 )
 """Reported at 5 ways, and at 20 where trained at 20; the prototypical network trained at 20 ways is judged at both."""
 
