@@ -18,17 +18,17 @@ def opponent(images: Tensor) -> Tensor:
     >>> opponent(torch.ones(1, 3, 1, 1)).flatten().mul(1000).round().int().tolist()
     [1732, 0, 0]
     """
-    return images if images.shape[1] == 1 else _axes(images).matmul(images.flatten(2)).view_as(images)
+    return images if images.shape[1] == 1 else torch.matmul(_axes(images), images.flatten(2)).view_as(images)
 
 
 def from_opponent(images: Tensor) -> Tensor:
     """The inverse of :func:`opponent`."""
-    return images if images.shape[1] == 1 else _axes(images).t().matmul(images.flatten(2)).view_as(images)
+    return images if images.shape[1] == 1 else torch.matmul(_axes(images).t(), images.flatten(2)).view_as(images)
 
 
 def _axes(images: Tensor) -> Tensor:
     rows = torch.tensor([[1.0, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=torch.float64)
-    return (rows / rows.norm(dim=1, keepdim=True)).to(images)
+    return torch.nn.functional.normalize(rows).to(images)
 
 
 def each_array(images: Tensor, function: Callable[[Any], Any]) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.restoration.base import Knowledge, check, only_noise
-from limner.restoration.colour import each_array
+from limner.restoration.colour import each_array, from_opponent, opponent
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class NonLocalMeans:
         assert noise is not None
         if noise == 0:
             return images.clone()
-        # for too small an image the library reads beyond its border, which is mirrored here
+        # for too small an image the library reads beyond its border, which is continued here
         short = max(0, self.patch + 1 - min(images.shape[2:]))
         wider = torch.nn.functional.pad(images, (0, short, 0, short), mode="replicate")
 
@@ -89,6 +89,6 @@ class BM3D:
             return images.clone()
 
         def estimate(image: Any) -> Any:
-            return (bm3d.bm3d_rgb if image.ndim == 3 else bm3d.bm3d)(image, noise).reshape(image.shape)
+            return bm3d.bm3d(image, noise).reshape(image.shape)
 
-        return each_array(images, estimate)
+        return from_opponent(each_array(opponent(images), estimate))

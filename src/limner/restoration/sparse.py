@@ -41,26 +41,29 @@ class Wavelets:
 
     def restore(self, images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:
         """The mean over shifts; nothing is random."""
-        from pywt import dwtn_max_level
+        from pywt import Wavelet, dwtn_max_level
         from skimage.restoration import denoise_wavelet
 
         check(self, images, knowledge)
         if knowledge.noise == 0:
             return images.clone()
         height, width = images.shape[2:]
-        levels = min(self.levels, dwtn_max_level((height, width), self.wavelet))
-        told: dict[str, Any] = {"sigma": knowledge.noise, "wavelet": self.wavelet, "wavelet_levels": max(1, levels)}
+        # a scale needs as many pixels as its filter is long; small images are continued until they have one
+        short = [max(0, 2 * (Wavelet(self.wavelet).dec_len - 1) - side) for side in (height, width)]
+        wider = functional.pad(images, (0, short[1], 0, short[0]), mode="replicate")
+        levels = min(self.levels, dwtn_max_level(wider.shape[2:], self.wavelet))
+        told: dict[str, Any] = {"sigma": knowledge.noise, "wavelet": self.wavelet, "wavelet_levels": levels}
 
         def shrunk(image: Any) -> Any:
             return denoise_wavelet(image, mode="soft", method="BayesShrink", rescale_sigma=False, **told)
 
-        channels = opponent(images).flatten(0, 1).unsqueeze(1)
+        channels = opponent(wider).flatten(0, 1).unsqueeze(1)
         total = torch.zeros_like(channels)
         moves = [(down, across) for down in range(self.shifts + 1) for across in range(self.shifts + 1)]
         for down, across in moves:
             moved = channels.roll((down, across), (2, 3))
             total = total + each_array(moved, shrunk).roll((-down, -across), (2, 3))
-        return from_opponent((total / len(moves)).view(images.shape))
+        return from_opponent((total / len(moves)).view(wider.shape))[:, :, :height, :width]
 
 
 @dataclass(frozen=True)
