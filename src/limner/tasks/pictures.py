@@ -99,14 +99,14 @@ def patches(found: Pictures, size: int) -> tuple[ImageSet, Tensor]:
 
 
 def clean_patches(spec: str, size: int) -> ImageSet:
-    """Patches of ``size`` pixels of the images of a data spec, those of one image being a class; as many pixels as the
-    smallest image has where that is less, and images that come with Limner as they are.
+    """Patches of ``size`` pixels of the images of a data spec, those of one image being a class; of as the
+    spec says, or as many as the smallest image has where that is less. Images that come with Limner are as they are.
     """
     if parse(spec).kind not in (*FILES, *ARRAYS):
         return load(spec)
     found = pictures(spec)
     least = min(side for image in found.images for side in image.shape[1:])
-    cut, places = patches(found, min(size, least) if found.size is None else size)
+    cut, places = patches(found, found.size or min(size, least))
     kept = torch.unique(places)
     labels = torch.searchsorted(kept, places)
     names = tuple(found.names[place] for place in kept.tolist())

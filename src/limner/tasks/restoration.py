@@ -177,13 +177,13 @@ def _matched(damaged: Pictures, clean: Pictures) -> list[tuple[int, int]]:
             )
         rows = [(place, place) for place in range(len(damaged.images))]
     elif len(rows) < max(len(damaged.images), len(clean.images)):
-        side, other, names = (
-            (damaged, clean, stems[0]) if len(rows) < len(damaged.images) else (clean, damaged, stems[1])
-        )
-        missing = sorted(set(names) - {stems[0][row[0]] for row in rows})
+        side, other = (damaged, clean) if len(rows) < len(damaged.images) else (clean, damaged)
+        matched = {row[0 if side is damaged else 1] for row in rows}
+        missing = [name for place, name in enumerate(side.names) if place not in matched]
+        more = f", nor have {len(missing) - 1:,} others" if len(missing) > 1 else ""
         raise LimnerError(
-            f"{missing[0]} of {side.name} has no partner of that name in {other.name} ({len(missing):,} have none); "
-            "name pairs alike, or take the others out"
+            f"{missing[0]} of {side.name} has no partner of that name in {other.name}{more}; name pairs alike, or take "
+            "the others out"
         )
     for first, second in rows:
         one, two = damaged.images[first], clean.images[second]
