@@ -7,7 +7,7 @@ from torch.nn import functional
 from limner.config import Strategy
 from limner.engine import Run, fit
 from limner.engine.adapters import Adapted, adapting, early_layers
-from limner.engine.fit import Opening
+from limner.engine.session import Opening
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.learners.gan import NETWORKS

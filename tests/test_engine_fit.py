@@ -56,7 +56,7 @@ def test_a_killed_run_resumes_exactly(tmp_path):
 import sys; sys.path.insert(0, {str(os.path.dirname(__file__))!r})
 from importlib import import_module
 engine = import_module("limner.engine.fit")
-engine._CHECKPOINT_SECONDS = 0.0
+import_module("limner.engine.session")._CHECKPOINT_SECONDS = 0.0
 from test_engine_fit import VAE, TASK, STRATEGY
 engine.fit(VAE, TASK, STRATEGY.replace(steps=100_000), seed=1, directory={str(tmp_path)!r})
 """

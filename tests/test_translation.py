@@ -14,7 +14,7 @@ from limner.engine import fit
 from limner.engine.augment import augmented
 from limner.engine.checkpoint import load as load_checkpoint
 from limner.engine.events import Listener
-from limner.engine.fit import _Session
+from limner.engine.session import Session
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.learners.base import Remembering
@@ -148,7 +148,7 @@ def test_a_resumed_cycle_is_the_same_as_one_never_stopped(tmp_path):
     whole = fit(learner, task, strategy, seed=2)
     stopped = fit(learner, task, strategy, seed=2, directory=tmp_path / "run", listeners=[Stopper(4)])
     assert stopped.state == "stopped"
-    session = _Session(learner, task, strategy, 2, learner.init(2), None, (), None)
+    session = Session(learner, task, strategy, 2, learner.init(2), None, (), None)
     assert len(load_checkpoint(tmp_path / "run", session.identity).memory["past inputs"]) == 3
     resumed = fit(learner, task, strategy, seed=2, directory=tmp_path / "run", resume=True)
     assert all(torch.equal(whole.params[name], resumed.params[name]) for name in whole.params)

@@ -117,8 +117,8 @@ def adapt(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A strategy by its name: adapted, scratch, freeze-critic, low-rank, modulation, distance-preserving "
-            "(default: as advised; limner recommend lists them).",
+            help="A strategy by its name: adapted, amortised, scratch, implicit-likelihood, freeze-critic, modulation, "
+            "low-rank, distance-preserving (default: as advised; limner recommend lists them).",
         ),
     ] = None,
     option: options.LearnerOptions = None,
@@ -148,7 +148,7 @@ def adapt(
             start=start,
             budget=budget,
             learner=learner,
-            way=strategy,
+            strategy=strategy,
             options=show.pairs(option),
             fields=show.pairs(field),
             out=out,

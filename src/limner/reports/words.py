@@ -16,11 +16,14 @@ LEARNERS = {
     "vae": "a variational autoencoder", "gan": "a generative adversarial network", "classifier": "a classifier",
     "vae-gan": "a variational autoencoder with a critic (VAE-GAN)",
     "vq-vae": "an autoencoder with a codebook (VQ-VAE)", "flow": "a flow learned by flow matching",
+    "imle": "a generator learned by implicit maximum likelihood (IMLE)",
+    "set-vae": "a variational autoencoder that reads a set of images",
+    "set-flow": "a flow that reads a set of images",
     "prototypical": "a prototypical network",
+    "restorer": "a restorer",
     "pix2pix": "a translator learned from pairs (pix2pix)", "cycle": "a translator learned without pairs (CycleGAN)",
 }  # fmt: skip
 OPTIMISERS = {"adam": "Adam", "sgd": "gradient descent", "momentum": "gradient descent with momentum"}
-    "restorer": "a restorer",
 
 
 def sentence(text: str) -> str:

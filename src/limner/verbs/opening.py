@@ -10,7 +10,7 @@ from limner.errors import LimnerError
 from limner.seeds import generator
 
 if TYPE_CHECKING:
-    from limner.engine.fit import Opening
+    from limner.engine.session import Opening
     from limner.learners import Learner
     from limner.model_file import StoredModel
     from limner.tasks import ImageSet
@@ -27,7 +27,7 @@ def opening(start: StoredModel, learner: Learner, strategy: Strategy, seed: int)
     An adaptation of just these steps gives what :func:`limner.meta.adapt` does. Taking it raises :class:`LimnerError`
     where it leads to numbers that are not finite.
     """
-    from limner.engine.fit import Opening
+    from limner.engine.session import Opening
     from limner.meta import MetaPlan
     from limner.meta.episodes import adapted
     from limner.model_file import RATES
