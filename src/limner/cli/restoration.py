@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +20,9 @@ Degradation = Annotated[
 
 
 def add_to(app: help.App) -> None:
-    """Add the command."""
+    """Add the commands."""
     app.command(epilog='Example: limner degrade folder:my-images "gaussian(25)" --out noisy')(degrade)
+    app.command(epilog="Example: limner restore auto my-photographs --out mended")(restore)
 
 
 def degrade(
@@ -78,3 +80,67 @@ def degrade(
         f"what was done to each: {made.report}",
     ]
     show.lines(made._asdict(), told, json)
+
+
+def restore(
+    method: Annotated[
+        str,
+        typer.Argument(
+            metavar="METHOD-or-RUN",
+            help="auto (by what is found in each image), a method below, or a run of adapt restore or train restorer.",
+        ),
+    ],
+    source: Annotated[str, typer.Argument(metavar="FOLDER-or-FILE", help="The damaged images; they are only read.")],
+    degradation: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What was done to them, as for degrade (default: estimated for each)."),
+    ] = None,
+    noise: Annotated[
+        float | None,
+        typer.Option(metavar="SIGMA", help="Standard deviation of the noise on the scale 0-255 (default: estimated)."),
+    ] = None,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="An image of the same size, black where pixels are lost.")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Clean images of the same names: gives PSNR and SSIM.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the method.")
+    ] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Side of the overlapping parts of large images, 0 for none (default: 512)."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check/--no-check", help="Judge each image without the truth.")] = True,
+    out: options.Out = None,
+    memory: options.MemoryAt = None,
+    seed: options.Seed = 0,
+    force: options.Force = False,
+    json: options.Json = False,
+) -> None:
+    """Damaged images mended, each under its own name with its size, depth, alpha, EXIF and colour profile.
+
+    What is wrong with an image is estimated from it alone and told: noise and its kind, lost pixels, blur. What was
+    removed, pixels hidden from the method and a second method say how far to trust it. All is in restored.json and on
+    a page, before and after. JPEG and other formats that would lose something become PNG.
+
+    \b
+      bm3d, non-local-means, wavelets, total-variation, dictionary    noise
+      wiener, richardson-lucy       a blur told by --degradation, as in "blur(motion,length=9)+gaussian(5)"
+      biharmonic                    lost pixels
+      plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD
+    """
+    from limner.verbs.restore import restore as verb
+
+    made = verb(
+        method, source, degradation=degradation, noise=noise, mask=mask, truth=truth, options=show.pairs(option),
+        tile=tile, check=check, out=out, memory=memory, seed=seed, force=force, progress=True,
+    )  # fmt: skip
+    told = [f"{len(made.images):,} images in {made.directory}"]
+    for one in made.record["images"][:5]:
+        told += [one["image"], *(f"  {sentence}" for sentence in one["sentences"])]
+    told += [f"  {reason}" for reason in made.left_out]
+    show.lines({**vars(made), "page": made.page}, [*told, f"before and after: {made.page}"], json)
+    if made.state == "stopped":
+        raise show.Stopped(f"stopped by hand; the {len(made.images):,} images that were done are in {made.directory}")

@@ -1,10 +1,10 @@
 """Images of any size through a restorer, tile by tile, with no visible seam and memory that does not grow with them.
 
 A restorer that tells its ``reach`` (an attribute: how many pixels away, at most, anything counts for a pixel) is given
-that many more on all sides, of which nothing is kept: the tiles then equal the whole image. Of others tiles overlap,
-and where they do, weights go smoothly from one to the next. Tiles begin at multiples of :data:`STEP`, so that what a
-network divides into squares stays where it was. Beyond the border of the image nothing is added: a restorer sees
-borders as it would in the whole.
+that many more on all sides, of which nothing is kept: the tiles then equal the whole image. Of others a margin is left
+out that suffices for most. Tiles overlap, and where they do, weights go smoothly from one to the next. They begin at
+multiples of :data:`STEP`, so that what a network divides into squares stays where it was. Beyond the border of the
+image nothing is added: a restorer sees borders as it would in the whole.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def _look(operator: Linear | None) -> int:
 def margins(restorer: Restorer, knowledge: Knowledge) -> tuple[int, int]:
     """What of each tile counts for nothing, and what it shares with its neighbour, in pixels at each side."""
     reach = reach_of(restorer)
-    return (max(OVERLAP, _look(knowledge.operator)), OVERLAP) if reach is None else (reach, 0)
+    return (max(OVERLAP, _look(knowledge.operator)), OVERLAP) if reach is None else (reach, STEP)
 
 
 def count_of(restorer: Restorer, images: Tensor, knowledge: Knowledge, tile: int = TILE) -> int:

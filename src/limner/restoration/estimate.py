@@ -1,0 +1,355 @@
+"""What is wrong with an image, found in the image alone: noise and its kind, lost pixels, how blurred it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Array = np.ndarray[Any, Any]
+
+SIDE = 8
+"""Of the patches that noise is measured in."""
+
+SMALL_SIDE = 5
+"""Where too many pixels are lost for whole patches of the other size."""
+
+FEWEST_PATCHES, MOST_PATCHES = 150, 8_000
+TEXTURE = 1.5
+"""A patch is taken to be flat whose neighbours differ by less than so many times what the noise explains."""
+
+CLEAN = 2 / 255
+"""Noise below this is not told from fine texture, and hardly seen."""
+
+FEWEST_LOST = 0.002
+"""A smaller share of pixels that stand out as black or white is taken for what the picture shows."""
+
+BLURRED = 1.3
+"""From this width on, in pixels, edges are softer than those of a sharp photograph."""
+
+
+class Blur(NamedTuple):
+    """How blurred edges are: the standard deviation of the Gaussian that blurs a step as much, in pixels.
+
+    spread  the middle half of the edges lies within so much of it, in parts of it: above 0.5 edges say different things
+    """
+
+    width: float
+    spread: float
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the edges agree."""
+        return self.spread <= 0.5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in an image.
+
+    noise      standard deviation of intensities in [0, 1], at the middle of the image's; ``None``: cannot be measured
+    kind       ``none``, ``gaussian``, ``poisson_gaussian``
+    photons    at full intensity, of Poisson–Gaussian noise; ``read``: the standard deviation of the rest of it
+    impulses   the share of intensities that are salt or pepper
+    lost       the share of pixels that are missing
+    mask       float32 ``(1, 1 or c, h, w)``, 0 where an impulse is or a pixel is missing; ``None``: nowhere
+    blur       of its edges; ``None``: it has too few
+    """
+
+    noise: float | None
+    kind: str = "none"
+    photons: float = 0.0
+    read: float = 0.0
+    impulses: float = 0.0
+    lost: float = 0.0
+    mask: Tensor | None = None
+    blur: Blur | None = None
+
+    @property
+    def clean(self) -> bool:
+        """Whether there is neither noise nor a lost pixel. Soft edges alone are no damage that could be told."""
+        return self.noise is not None and self.kind == "none" and self.mask is None
+
+    @property
+    def degradation(self) -> str:
+        """A guess as a degradation's text, without the blur, which no image tells for certain.
+
+        >>> Found(0.1, "gaussian", lost=0.5).degradation
+        'missing(0.5)+gaussian(25.5)'
+        """
+        parts = [f"missing({self.lost:.3g})"] if self.lost else []
+        if self.kind == "gaussian":
+            parts.append(f"gaussian({255 * (self.noise or 0):.3g})")
+        if self.kind == "poisson_gaussian":
+            sigma = f",sigma={255 * self.read:.3g}"
+            parts.append(
+                f"poisson_gaussian({self.photons:.3g}{sigma})" if self.read else f"poisson({self.photons:.3g})"
+            )
+        parts += [f"salt_and_pepper({self.impulses:.3g})"] if self.impulses else []
+        return "+".join(parts) or "nothing"
+
+    def sentences(self) -> list[str]:
+        """What was found, for a reader, each with how far to trust it."""
+        told = []
+        level = f"a standard deviation of {255 * (self.noise or 0):.1f} on the scale 0–255"
+        if self.kind == "gaussian":
+            told.append(f"Noise with {level}, about the same in dark and bright parts, as Gaussian noise has.")
+        elif self.kind == "poisson_gaussian":
+            rest = f", and {255 * self.read:.1f} from reading the sensor" if self.read else ""
+            told.append(
+                f"Noise that grows with the intensity, as that of counting light does: {level} at middle intensities, "
+                f"as of {self.photons:.0f} photons at full intensity{rest}."
+            )
+        elif self.noise is None:
+            told.append("The noise cannot be measured: too few pixels are whole; say --noise where you know it.")
+        else:
+            told.append(
+                "No noise that is another in each pixel and could be told from fine texture (at most "
+                f"{255 * self.noise:.1f} of 255); the coarse noise that cameras leave in JPEG files is not measured."
+            )
+        if self.impulses:
+            told.append(f"{100 * self.impulses:.1f}% of the intensities are black or white impulses.")
+        if self.lost:
+            told.append(
+                f"{100 * self.lost:.1f}% of the pixels seem to be missing: they are exactly black or white, or no "
+                "number, amid others. If the picture is drawn so, say --degradation nothing."
+            )
+        if self.blur is not None and self.blur.width >= BLURRED:
+            trust = (
+                "most edges agree, but a lens or the scene may have made them so"
+                if self.blur.trusted
+                else "edges differ much, so that this is hardly more than a guess"
+            )
+            told.append(
+                f"Edges are as soft as after a Gaussian blur of width {self.blur.width:.1f} ({trust}). It was left so; "
+                f'to sharpen, say --degradation "blur(gaussian,width={self.blur.width:.1f})", with the noise after it.'
+            )
+        return told
+
+
+def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found:
+    """What is wrong with an image, float ``(1, c, h, w)`` in [0, 1]; ``seen`` is 0 where its pixels are known lost.
+
+    Large images are looked at in a random sample of patches, lost pixels in the whole.
+
+    >>> noisy = 0.5 + torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) * 0.1
+    >>> found = estimate(noisy)
+    >>> found.kind, round(found.noise, 2)
+    ('gaussian', 0.1)
+    """
+    values = images[0].double().numpy()
+    known = np.ones((1, *values.shape[1:]), bool) if seen is None else seen[0].numpy() > 0
+    impulses, lost = lost_values(np.where(known, values, 0.5))
+    mask = known & ~lost & ~impulses if impulses.any() else known & ~lost
+    filled = _filled(values, np.broadcast_to(mask, values.shape)) if not mask.all() else values
+    masks = np.broadcast_to(mask, values.shape)
+    levels = [_patches(channel, seen_there, seed) for channel, seen_there in zip(filled, masks, strict=True)]
+    measured = all(len(patches) >= FEWEST_PATCHES for patches in levels)
+    kind, photons, read, sigma = "none", 0.0, 0.0, 0.0
+    if measured:
+        sigma = sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
+    if sigma >= CLEAN:
+        kind = "gaussian"
+        slope, rest = variance_line(levels)
+        if slope:
+            kind, photons, read = "poisson_gaussian", 1 / slope, sqrt(rest)
+            sigma = sqrt(slope * float(np.median(np.concatenate([patches.mean(1) for patches in levels]))) + rest)
+    return Found(
+        sigma if measured else None, kind, photons, read, float(impulses.mean()), float(1 - (known & ~lost).mean()),
+        None if mask.all() else torch.from_numpy(mask.astype(np.float32))[None],
+        blur_width(filled.mean(0), sigma) if measured else None,
+    )  # fmt: skip
+
+
+# ── Noise ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _patches(channel: Array, seen: Array, seed: int) -> Array:
+    """Patches at random places, ``(n, d)``, of which no pixel was lost; smaller ones where there are too few."""
+    from scipy import ndimage
+
+    drawn = np.random.default_rng(seed)
+    found: Array = np.empty((0, SIDE**2))
+    for side in (SIDE, SMALL_SIDE):
+        if min(channel.shape) < side:
+            continue
+        down, across = (length - side + 1 for length in channel.shape)
+        corner = (-(side // 2), -(side // 2))  # of the filter's origin: the patch's first pixel
+        whole = seen if seen.all() else ndimage.minimum_filter(seen, side, origin=corner)
+        places = np.flatnonzero(whole[:down, :across])
+        if len(places) > MOST_PATCHES:
+            places = drawn.choice(places, MOST_PATCHES, replace=False)
+        windows = np.lib.stride_tricks.sliding_window_view(channel, (side, side))
+        found = windows[places // across, places % across].reshape(len(places), side**2)
+        if len(found) >= FEWEST_PATCHES:
+            break
+    return found
+
+
+def noise_level(patches: Array) -> float:
+    """The standard deviation of the noise in ``(n, d)`` patches, of intensities in [0, 1].
+
+    The covariance of patches has, beside a few large eigenvalues from what they show, many that are the variance of
+    noise alone: the largest set of smallest eigenvalues whose mean is their median (Chen, Zhu & Heng, ICCV 2015). It
+    is taken of patches with weak texture, found in turns with it (as Liu, Tanaka & Okutomi 2013, by the energy of their
+    gradients), and away from 0 and 1 where intensities are clipped.
+    """
+    side = int(sqrt(patches.shape[1]))
+    sigma = _least_eigenvalues(patches)
+    for _ in range(4):
+        central = _away_from_the_ends(patches, sigma)
+        squares = central.reshape(-1, side, side)
+        energy = (np.diff(squares, axis=1) ** 2).sum((1, 2)) + (np.diff(squares, axis=2) ** 2).sum((1, 2))
+        most = TEXTURE * 4 * side * (side - 1) * sigma**2
+        enough = np.sort(energy)[min(300, len(energy) - 1)]
+        sigma = _least_eigenvalues(central[energy <= max(most, enough)])
+    return sigma
+
+
+def _least_eigenvalues(patches: Array) -> float:
+    values = np.linalg.eigvalsh(np.cov(patches.T))
+    for count in range(len(values), 0, -1):
+        mean = values[:count].mean()
+        if (values[:count] < mean).sum() <= (values[:count] > mean).sum():
+            return sqrt(max(float(mean), 0.0))
+    return 0.0
+
+
+def _away_from_the_ends(patches: Array, sigma: float) -> Array:
+    """The patches whose mean is two standard deviations from 0 and 1, where any intensities were clipped."""
+    if ((patches <= 0) | (patches >= 1)).mean() < 0.001:
+        return patches
+    means = patches.mean(1)
+    room = np.minimum(means, 1 - means)
+    fewest = np.sort(room)[-min(len(room), max(500, len(room) // 20))]
+    found: Array = patches[room >= min(2 * sigma, fewest)]
+    return found
+
+
+def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
+    """a and b ≥ 0 of variance = a · intensity + b (Foi, Trimeche, Katkovnik & Egiazarian 2008); 0 and 0 if none fits.
+
+    levels  the patches of each channel
+
+    The noise of patches of like means is measured apart, and the line fitted by least squares; intensities where
+    clipping would narrow the noise count for nothing. It is a line that rises only where the noise at the brightest is
+    half as much again as at the darkest, and the line explains most of the differences.
+    """
+    from scipy.optimize import nnls
+
+    points = []
+    for patches in levels:
+        means = patches.mean(1)
+        order = means.argsort()
+        for part in np.array_split(order, bins):
+            if len(part) >= 4 * patches.shape[1]:
+                found = noise_level(patches[part])
+                mean = float(means[part].mean())
+                if min(mean, 1 - mean) > 2 * found:
+                    points.append((mean, found**2))
+    if len(points) < 4:
+        return 0.0, 0.0
+    x, y = np.array(points).T
+    (slope, rest), _ = nnls(np.stack([x, np.ones_like(x)], 1) / y[:, None], np.ones_like(x))
+    line = slope * x + rest
+    rises = slope * x.max() + rest > 1.5**2 * (slope * x.min() + rest) * 0.75
+    explains = ((y - line) ** 2).sum() < 0.4 * ((y - y.mean()) ** 2).sum()
+    return (float(slope), float(rest)) if rises and explains else (0.0, 0.0)
+
+
+# ── Lost pixels ───────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def lost_values(values: Array) -> tuple[Array, Array]:
+    """Which of ``(c, h, w)`` are impulses, and which pixels ``(1, h, w)`` are missing: all false where too few are.
+
+    Both are black or white amid what is neither: half of those that touch each other, at their border, must be 0.1 of
+    full intensity and 3.5 standard deviations away from the other intensities of the 7×7 pixels around. Pixels black
+    in all channels, or white in all, are missing; otherwise they are impulses, and so are blacks and whites together.
+    Where most that are so stand out, all are taken, as in dark parts none can.
+    """
+    standing = np.stack([_standing(channel) for channel in values])
+    none = np.zeros_like(standing)
+    black, white = (values <= 0).all(0), (values >= 1).all(0)
+    shares = [float((standing.any(0) & pixels).mean()) for pixels in (black, white)]
+    apart = float((standing & ~(black | white)).mean())
+    if apart >= FEWEST_LOST or min(shares) >= FEWEST_LOST / 2:
+        extreme = (values <= 0) | (values >= 1)
+        return (extreme if standing.sum() >= 0.4 * extreme.sum() else standing), none[:1]
+    missing = none[0]
+    for pixels, share in zip((black, white), shares, strict=True):
+        if share >= FEWEST_LOST:
+            out = standing.any(0) & pixels
+            missing = missing | (pixels if out.sum() >= 0.4 * pixels.sum() else out)
+    return none, missing[None]
+
+
+def _standing(channel: Array) -> Array:
+    """Black and white values of ``(h, w)`` that stand out, groups of them judged together."""
+    from scipy import ndimage
+
+    out = np.zeros(channel.shape, bool)
+    extreme = (channel <= 0) | (channel >= 1)
+    if not FEWEST_LOST / 2 < extreme.mean() < 0.98:
+        return out
+    others = np.where(extreme, 0.0, channel)
+    count = ndimage.uniform_filter((~extreme).astype(np.float64), 7)
+    mean = ndimage.uniform_filter(others, 7) / np.maximum(count, 1e-9)
+    square = ndimage.uniform_filter(others**2, 7) / np.maximum(count, 1e-9)
+    deviation = np.sqrt(np.maximum(square - mean**2, 0))
+    stands_out = np.abs(channel - mean) > np.maximum(0.1, 3.5 * deviation)
+    for end in (channel <= 0, channel >= 1):
+        labels, groups = ndimage.label(end)
+        border = end & (count > 0.5 / 49)
+        borders = np.bincount(labels[border], minlength=groups + 1)
+        standing = np.bincount(labels[border], stands_out[border], minlength=groups + 1)
+        lost = (borders > 0) & (standing >= 0.5 * borders)
+        lost[0] = False
+        out |= lost[labels]
+    return out
+
+
+def _filled(values: Array, mask: Array) -> Array:
+    """Lost values replaced by the mean of those around that were seen."""
+    from scipy import ndimage
+
+    made: Array = values.copy()
+    for channel, seen in zip(made, mask, strict=True):
+        weights = ndimage.gaussian_filter(seen.astype(np.float64), 1.5)
+        around = ndimage.gaussian_filter(np.where(seen, channel, 0.0), 1.5) / np.maximum(weights, 1e-6)
+        channel[~seen] = around[~seen]
+    return made
+
+
+# ── Blur ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def blur_width(grey: Array, noise: float) -> Blur | None:
+    """How blurred the strongest edges of ``(h, w)`` are, or ``None`` where none stands out of the noise.
+
+    A step blurred by a Gaussian of width w has a gradient ∝ 1/w at its middle; blurred again by s, 1/√(w² + s²). So the
+    ratio r of both gradients tells w = s / √(r² − 1) (Zhuo & Sim 2011). The image is smoothed first the more, the
+    noisier it is, and that is taken off again.
+    """
+    from scipy import ndimage
+
+    if min(grey.shape) < 24:
+        return None
+    if grey.size > 2_000_000:  # the middle is enough
+        height, width = grey.shape
+        grey = grey[max(0, height // 2 - 700) : height // 2 + 700, max(0, width // 2 - 700) : width // 2 + 700]
+    before, again = (0.7, 1.0) if noise < 2 * CLEAN else (1.5, 1.5)
+    first = ndimage.gaussian_gradient_magnitude(grey, before)
+    second = ndimage.gaussian_gradient_magnitude(grey, sqrt(before**2 + again**2))
+    crest = (first == ndimage.maximum_filter(first, 5)) & (first > 6 * noise / before**2 / 5) & (first > 0.02)
+    if crest.sum() < 20:
+        return None
+    strongest = crest & (first >= np.quantile(first[crest], 0.7))
+    ratio = first[strongest] / second[strongest]
+    widths = np.sqrt(np.maximum(again**2 / np.maximum(ratio**2 - 1, 1e-3) - before**2, 0.0))
+    low, middle, high = np.quantile(widths, [0.25, 0.5, 0.75])
+    return Blur(float(middle), float((high - low) / 2 / max(middle, 0.3)))

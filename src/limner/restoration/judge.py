@@ -1,0 +1,201 @@
+"""How far to trust a restored image where the truth is not known: what was removed, hidden pixels, a second opinion."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import log10, sqrt
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from limner.degradations.base import shape_of
+from limner.restoration.base import Knowledge, Restorer
+from limner.restoration.catalogue import restorer as named
+from limner.restoration.tiles import Box, cropped
+
+SIDE = 192
+"""Of the part in the middle that hidden pixels and a second opinion are tried on."""
+
+WHITE, UNRELATED, AGREEING = 0.1, 0.25, 0.4
+"""Up to which neighbours in what was removed are taken for independent, what was removed for unrelated to the picture's
+edges, and two methods, by their difference in parts of what was removed, to agree."""
+
+SECOND = ("non-local-means", "wavelets", "plug-and-play")
+"""Whose opinion is asked: the first that is not the method itself and handles the damage."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What can be told without the truth. Standard deviations and differences are of intensities in [0, 1].
+
+    removed     standard deviation of what was removed: damaged image less restored one, degraded again where known
+    neighbours  the correlation of neighbours in it that is farthest from 0
+    edges       the correlation of its energy with that of the restored image's gradients
+    foretold    the error for pixels hidden from the method, less the noise that they have themselves: about the
+                error of the restored image, from above; ``None``: not tried
+    around      the same of the mean of the four neighbours
+    second      the other method, and how far, by the root of the mean square, it is away
+    noise       that was taken to be there
+    """
+
+    removed: float
+    neighbours: float
+    edges: float
+    foretold: float | None = None
+    around: float | None = None
+    second: str = ""
+    apart: float | None = None
+    noise: float | None = None
+
+    def sentences(self) -> list[str]:
+        """The same for a reader, on the scale 0–255.
+
+        >>> Judgement(0.1, 0.01, 0.02).sentences()[0].split(";")[-1]
+        ' it looks like noise alone.'
+        """
+        told = f"What was removed has a standard deviation of {255 * self.removed:.1f} on the scale 0–255"
+        told += f" (the noise: {255 * self.noise:.1f})" if self.noise else ""
+        told += f"; neighbours in it correlate by {self.neighbours:.2f}, its strength with edges by {self.edges:.2f};"
+        if self.edges > UNRELATED:
+            told += " it is stronger at edges, so some of the picture's detail, or damage of another kind, is in it."
+        elif abs(self.neighbours) > WHITE:
+            told += " neighbours are not independent: the noise is coarse, as in a camera's files, or detail was lost."
+        else:
+            told += " it looks like noise alone."
+        found = [told]
+        if self.foretold is not None and self.around is not None:
+            quality = f"a PSNR of {-20 * log10(max(self.foretold, 1e-4)):.1f} dB"
+            better = (
+                "better than" if self.foretold < 0.9 * self.around else
+                "about as well as" if self.foretold < 1.1 * self.around else "worse than"
+            )  # fmt: skip
+            found.append(
+                f"Pixels hidden from the method were foretold to {255 * self.foretold:.1f} beside their own noise, "
+                f"{better} by the mean of their neighbours ({255 * self.around:.1f}): {quality} or more, if the noise "
+                "is as was found."
+            )
+        if self.apart is not None:
+            share = self.apart / max(self.removed, 1e-6)
+            agree = "the two agree" if share < AGREEING else "the two differ, so look at what was removed"
+            found.append(
+                f"{self.second} gives an image that differs by {255 * self.apart:.1f}, {100 * share:.0f}% of what was "
+                f"removed: {agree}."
+            )
+        return found
+
+
+def judge(
+    restorer: Restorer, damaged: Tensor, restored: Tensor, knowledge: Knowledge, generator: torch.Generator
+) -> Judgement:
+    """Judge what ``restorer`` made of ``damaged``, ``(1, c, h, w)``, by three signs that need no truth.
+
+    - Residual whiteness: if only noise was removed, what was removed is as strong everywhere, and no pixel of it tells
+      its neighbour.
+    - Pixels held out (Noise2Self, Batson & Royer 2019): one in 16 is hidden from the method, or filled from its
+      neighbours where it takes no mask. Noise that is independent from pixel to pixel cannot be foretold, so the square
+      error for hidden pixels is that of the restored image, a pessimistic one, and the variance of the noise.
+    - Another method's result.
+
+    The last two are tried on the middle of the image. Where the image is too small for them they are left out.
+    """
+    linear = knowledge.linear(shape_of(damaged))
+    seen = torch.ones_like(damaged) if knowledge.mask is None else knowledge.mask.to(damaged).expand_as(damaged)
+    residual = (damaged - linear.forward(restored)) * seen
+    found = Judgement(
+        float(residual[seen > 0].std()),
+        neighbours_of(residual, seen),
+        edges_of(residual, linear.forward(restored), seen) if knowledge.operator is None else 0.0,
+        noise=knowledge.noise,
+    )
+    height, width = damaged.shape[2:]
+    if min(height, width) < 32:
+        return found
+    side = (min(SIDE, height), min(SIDE, width))
+    box = Box((height - side[0]) // 2, (width - side[1]) // 2, *side)
+    part, behind = knowledge, box
+    if knowledge.operator is not None:
+        operator, behind, _ = cropped(knowledge.operator, box)
+        part = replace(knowledge, operator=operator)
+    if knowledge.mask is not None:
+        part = replace(part, mask=box.of(knowledge.mask))
+    small = box.of(damaged)
+    foretold = _held_out(restorer, small, part, generator)
+    if foretold is not None:
+        found = replace(found, foretold=foretold[0], around=foretold[1])
+    for name in SECOND:
+        other = named(name)
+        if name != restorer.name and not other.handles(part):
+            difference = other.restore(small, part, generator) - behind.of(restored)
+            return replace(found, second=name, apart=float(difference.square().mean().sqrt()))
+    return found
+
+
+def neighbours_of(residual: Tensor, seen: Tensor) -> float:
+    """The correlation, farthest from 0, of pixels one or two apart across, down or along a diagonal.
+
+    >>> noise = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    >>> ones = torch.ones_like(noise)
+    >>> abs(neighbours_of(noise, ones)) < 0.05, round(neighbours_of(noise + noise.roll(1, 3), ones), 1)
+    (True, 0.5)
+    """
+    centred = (residual - residual.sum() / seen.sum().clamp_min(1)) * seen
+    power = centred.square().sum() / seen.sum().clamp_min(1)
+    found = [0.0]
+    for down, across in ((0, 1), (1, 0), (1, 1), (0, 2), (2, 0)):
+        if centred.shape[2] > down and centred.shape[3] > across and power > 0:
+            first = (slice(None), slice(None), slice(down, None), slice(across, None))
+            second = (
+                slice(None),
+                slice(None),
+                slice(None, centred.shape[2] - down),
+                slice(None, centred.shape[3] - across),
+            )
+            count = (seen[first] * seen[second]).sum()
+            if count > 0:
+                found.append(float((centred[first] * centred[second]).sum() / count / power))
+    return max(found, key=abs)
+
+
+def edges_of(residual: Tensor, restored: Tensor, seen: Tensor) -> float:
+    """The correlation, over places of 8×8 pixels, of the residual's energy with that of the image's gradients."""
+    if min(residual.shape[2:]) < 32:
+        return 0.0
+    down = functional.pad(restored.diff(dim=2), (0, 0, 0, 1)).square()
+    across = functional.pad(restored.diff(dim=3), (0, 1)).square()
+    weight = functional.avg_pool2d(seen.mean(1, keepdim=True), 8)
+    energy = functional.avg_pool2d(residual.square().mean(1, keepdim=True), 8)[weight > 0] / weight[weight > 0]
+    gradients = functional.avg_pool2d((down + across).mean(1, keepdim=True), 8)[weight > 0]
+    both = torch.stack([energy.sqrt(), gradients.sqrt()])
+    if both.shape[1] < 2 or bool((both.std(1) == 0).any()):
+        return 0.0
+    return float(torch.corrcoef(both)[0, 1])
+
+
+def _held_out(
+    restorer: Restorer, damaged: Tensor, knowledge: Knowledge, generator: torch.Generator
+) -> tuple[float, float] | None:
+    """The errors for hidden pixels of the method and of the mean of their neighbours, beside the noise."""
+    seen = torch.ones_like(damaged) if knowledge.mask is None else knowledge.mask.to(damaged).expand_as(damaged)
+    at = torch.randint(4, (2,), generator=generator).tolist()
+    hidden = torch.zeros_like(damaged)
+    hidden[..., at[0] :: 4, at[1] :: 4] = 1
+    shown = seen * (1 - hidden)
+    hidden = hidden * seen
+    cross = damaged.new_tensor([[0, 1, 0], [1, 0, 1], [0, 1, 0]]).expand(damaged.shape[1], 1, 3, 3)
+    channels = damaged.shape[1]
+    weight = functional.conv2d(shown, cross, padding=1, groups=channels)
+    around = functional.conv2d(damaged * shown, cross, padding=1, groups=channels) / weight.clamp_min(1)
+    hidden = hidden * (weight > 0)
+    filled = torch.where(hidden > 0, around, damaged)
+    masked = replace(knowledge, mask=shown)
+    known = masked if not restorer.handles(masked) else knowledge
+    if hidden.sum() < 16 or restorer.handles(known) or (known is knowledge and knowledge.mask is not None):
+        return None
+    made = restorer.restore(filled, known, generator)
+    again = made if knowledge.operator is None else knowledge.operator.forward(made)
+    own = knowledge.noise or 0.0
+    wrong, plain = (
+        float(((guess - damaged).square() * hidden).sum() / hidden.sum()) - own**2 for guess in (again, around)
+    )
+    return sqrt(max(wrong, 0.0)), sqrt(max(plain, 0.0))

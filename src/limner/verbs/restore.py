@@ -1,0 +1,410 @@
+"""Damaged images mended, file by file, and judged without the truth."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+from limner.verbs import directories
+
+if TYPE_CHECKING:
+    import torch
+
+    from limner.reports.restored import Shown
+    from limner.restoration import Knowledge, Restorer
+    from limner.restoration.estimate import Found
+    from limner.restoration.picture_file import Picture
+    from limner.tasks.files import Item
+
+RECORD, PAGE = "restored.json", "report.html"
+"""Beside the images: what was found, done and judged of each, and the page that shows it."""
+
+SHOWN = 40
+"""Images on the page, at most."""
+
+
+@dataclass
+class Restored:
+    """What was written, and how.
+
+    record  what ``restored.json`` holds: the method, what was asked, and of each image what was found and judged
+    images  the files written
+    left_out  of each file that could not be restored, why
+    state   ``finished`` or ``stopped``
+    """
+
+    directory: Path
+    record: dict[str, Any]
+    images: list[Path] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    state: str = "running"
+
+    @property
+    def page(self) -> Path:
+        """The page with each image before and after, and what was removed."""
+        return self.directory / PAGE
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of the damage, in place of what would be found."""
+
+    degradation: str | None
+    noise: float | None
+    mask: torch.Tensor | None
+    mask_name: str = ""
+
+    @property
+    def anything(self) -> bool:
+        """Whether something was said."""
+        return self.degradation is not None or self.noise is not None or self.mask is not None
+
+
+def restore(
+    method: str,
+    source: str | Path,
+    *,
+    degradation: str | None = None,
+    noise: float | None = None,
+    mask: str | Path | None = None,
+    truth: str | Path | None = None,
+    options: dict[str, Any] | None = None,
+    tile: int | None = None,
+    check: bool = True,
+    out: str | Path | None = None,
+    memory: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    progress: bool = False,
+) -> Restored:
+    """Mend a damaged image, or all of a folder, and write each under its own name. They are only read.
+
+    method       ``auto`` (by what is found in each image), a name of :data:`limner.restoration.CATALOGUE`, or a run of
+                 ``train restorer`` or ``adapt restore``
+    degradation  what was done to the images, as text (:mod:`limner.degradations.text`) without ranges; ``noise`` the
+                 standard deviation of their noise on the scale 0–255; ``mask`` an image, black where pixels are lost.
+                 What is not told is estimated from each image (:mod:`limner.restoration.estimate`)
+    truth        a folder (or one file) of the clean images under the same names, to score by
+    options      of the method, see :func:`limner.restoration.options_of`
+    tile         the side of the parts that a large image is restored in, 0 for none
+    check        judge each image (:mod:`limner.restoration.judge`), which takes two restorations of a small part
+
+    ``out`` (``None``: a new directory in ``runs``) gets the images, of the same size, type, alpha, EXIF and colour
+    profile (as PNG where the format would lose something), ``restored.json`` and ``report.html``. Stopped by Ctrl-C,
+    what is done stays. Raises :class:`LimnerError` where nothing could be restored.
+    """
+    from limner.reports.restored import write
+    from limner.restoration.picture_file import target_name
+    from limner.restoration.tiles import TILE
+    from limner.verbs.line import listeners
+
+    tile = TILE if tile is None else tile
+    if tile < 0 or (noise is not None and not 0 <= noise <= 255):
+        wrong = f"a tile of {tile} pixels" if tile < 0 else f"a noise of {noise}"
+        raise LimnerError(f"{wrong} cannot be; give a --tile from 0, and --noise on the scale 0–255")
+    items, root = _files(source)
+    directory = directories.claim(out, f"{Path(source).name}-restored", force)
+    if directory.resolve() == root.resolve():
+        raise LimnerError(f"{directory} is where the images are, and these are only read; choose another --out")
+    asked = Asked(_settled(degradation), noise, None if mask is None else _mask(mask), str(mask))
+    given = None if method == "auto" else _method(method, options or {}, memory)
+    if given is None and options:
+        raise LimnerError("auto takes no options; name a method to give it some")
+    names = _own_names([target_name(item.name) for item in items], items)
+    request = {
+        "verb": "restore", "method": method, "source": str(source), "degradation": asked.degradation, "noise": noise,
+        "mask": None if mask is None else str(mask), "tile": tile, "seed": seed,
+    }  # fmt: skip
+    directories.begin(directory, request)
+    made = Restored(directory, {"asked": request, "images": []})
+    shown: list[Shown] = []
+    bars = listeners(progress, "restoring")
+    for bar in bars:
+        bar.on_start(100 * len(items), 0.0)
+    try:
+        for done, (item, name) in enumerate(zip(items, names, strict=True)):
+            one = _One(item, directory / name, asked, given, tile, check, seed, truth, done, bars)
+            try:
+                told, pictures = one.restore()
+            except (LimnerError, _unusable()) as reason:
+                made.left_out.append(f"{item.name} is left out: {reason}")
+                continue
+            made.images.append(directory / name)
+            made.record["images"].append({"image": item.name, "file": name, **told})
+            if len(shown) < SHOWN:
+                shown.append(pictures)
+        made.state = "finished"
+    except KeyboardInterrupt:
+        made.state = "stopped"
+    finally:
+        for bar in bars:
+            bar.on_end(made.state if made.state != "running" else "failed")
+    made.record = {"state": made.state, **made.record, "left_out": made.left_out, "peak_memory": _peak()}
+    directories.write_json(directory / RECORD, made.record)
+    if not made.images and made.state == "finished":
+        raise LimnerError(f"nothing could be restored; {'; '.join(made.left_out[:3])}")
+    write(made.page, made.record, shown)
+    return made
+
+
+# ── One image ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@dataclass(frozen=True)
+class _One:
+    """One file on its way; ``given`` is the method, ``None`` for auto."""
+
+    item: Item
+    path: Path
+    asked: Asked
+    given: Restorer | None
+    tile: int
+    check: bool
+    seed: int
+    truth: str | Path | None
+    done: int
+    bars: tuple[Any, ...]
+
+    def restore(self) -> tuple[dict[str, Any], Shown]:
+        """Read, estimate, restore, write and judge; what ``restored.json`` says of it, and what the page shows."""
+        from limner.reports.restored import thumbnails
+        from limner.restoration import picture_file, tiles
+        from limner.restoration.estimate import estimate
+        from limner.restoration.judge import judge
+        from limner.seeds import generator
+
+        begun = time.monotonic()
+        with self.item.open() as file:
+            picture = picture_file.read(file)
+        damaged = picture.images()
+        found = estimate(damaged, picture.seen(), self.seed)
+        told: dict[str, Any] = {
+            "size": list(damaged.shape[:0:-1]), "found": found.degradation, "left_as_it_was": False, "tiles": 1,
+        }  # fmt: skip
+        told["sentences"] = [f"This file {note}." for note in picture.notes] + found.sentences()
+        if found.clean and not self.asked.anything:
+            restored, knowledge = damaged, None
+            alike = "Its intensities are all the same" if damaged.std() == 0 else "It looks clean already"
+            told |= {"method": "none", "left_as_it_was": True}
+            told["sentences"].append(f"{alike}, so it was left as it was; give --noise to restore it all the same.")
+        else:
+            knowledge = self._knowledge(picture, damaged, found, told["sentences"])
+            restorer = self.given or _by_what_was_found(knowledge)
+            if why := restorer.handles(knowledge):
+                raise LimnerError(why)
+            count = tiles.count_of(restorer, damaged, knowledge, self.tile)
+            told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": count}
+            told["noise"] = None if knowledge.noise is None else 255 * knowledge.noise
+            parts = iter(range(1, count + 1))
+            restored = tiles.restore(
+                restorer, damaged, knowledge, generator(self.seed, "restore", self.item.name), tile=self.tile,
+                on_tile=lambda: self._progress(next(parts) / count),
+            )  # fmt: skip
+        picture_file.write(self.path, picture, restored)
+        told["seconds"] = round(time.monotonic() - begun, 2)
+        if self.check and knowledge is not None:
+            judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
+            told["judgement"] = {name: value for name, value in vars(judged).items() if value is not None}
+            told["sentences"] += judged.sentences()
+        clean = None if self.truth is None else self._truth()
+        if clean is not None:
+            told["scores"] = _scored(damaged, restored, clean, told["sentences"])
+        self._progress(1.0)
+        return told, thumbnails(self.item.name, damaged, restored, clean, told)
+
+    def _progress(self, share: float) -> None:
+        for bar in self.bars:
+            bar.on_step(100 * self.done + int(100 * share), {})
+
+    def _knowledge(self, picture: Picture, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
+        """What the user says of the damage, and beyond that what was found."""
+        from dataclasses import replace
+
+        from limner.degradations.base import shape_of
+        from limner.restoration import Knowledge
+
+        mask, noise = found.mask, found.noise
+        knowledge = Knowledge(noise, None, mask, found.degradation)
+        if self.asked.degradation is not None:
+            knowledge, loses = _told_by(self.asked.degradation, shape_of(damaged), damaged, noise)
+            mask = found.mask if loses else picture.seen()
+            if knowledge.mask is not None:
+                mask = knowledge.mask if mask is None else knowledge.mask * mask
+        if self.asked.mask is not None:
+            mask = self.asked.mask
+            if mask.shape[2:] != damaged.shape[2:]:
+                sizes = [f"{shape[3]}×{shape[2]}" for shape in (mask.shape, damaged.shape)]
+                raise LimnerError(f"the mask {self.asked.mask_name} has {sizes[0]} pixels and the image {sizes[1]}")
+            if (seen := picture.seen()) is not None:
+                mask = mask * seen
+        noise = knowledge.noise if self.asked.noise is None else self.asked.noise / 255
+        if noise is None:
+            noise = 0.0
+            told.append("The noise was taken to be none.")
+        return replace(knowledge, noise=noise, mask=mask)
+
+    def _truth(self) -> torch.Tensor | None:
+        """The clean image of the same name, with whatever ending; ``None`` where there is none."""
+        from limner.restoration import picture_file
+        from limner.tasks.files import EXTENSIONS
+
+        place = Path(str(self.truth)).expanduser()
+        if place.is_dir():
+            stem = place / Path(self.item.name).with_suffix("")
+            choices = [place / self.item.name, *(stem.with_suffix(ending) for ending in EXTENSIONS)]
+            place = next((path for path in choices if path.is_file()), choices[0])
+        if not place.is_file():
+            raise LimnerError(f"there is no true image {place}; truth has the names of the damaged images")
+        with place.open("rb") as file:
+            return picture_file.read(file).images()
+
+
+def _by_what_was_found(knowledge: Knowledge) -> Restorer:
+    """The method of ``auto``: plug-and-play where pixels are lost or an operator is known, else a denoiser."""
+    from limner.restoration import restorer
+
+    if knowledge.mask is not None or knowledge.operator is not None:
+        return restorer("plug-and-play")
+    best = restorer("bm3d")
+    return restorer("non-local-means") if best.handles(knowledge) else best
+
+
+def _told_by(
+    text: str, shape: tuple[int, int, int, int], damaged: torch.Tensor, found: float | None
+) -> tuple[Knowledge, bool]:
+    """What a degradation's text tells of images damaged by it, and whether it loses pixels, no one knows which."""
+    from limner.degradations import Chain, parse
+    from limner.degradations.operators import Downsample, LinearStage, Masked, Mosaic
+    from limner.restoration import Knowledge
+    from limner.seeds import generator
+
+    whole = parse(text)
+    stages = whole.parts if isinstance(whole, Chain) else (whole,)
+    linear, variance, loses = [], 0.0, False
+    brightness = float(damaged.clamp(0, 1).median())
+    for stage in stages:
+        values: dict[str, Any] = getattr(stage, "values", {})
+        word = getattr(stage, "word", "")
+        if isinstance(stage, LinearStage) and (not isinstance(stage, Masked) or isinstance(stage, Mosaic)):
+            linear.append(stage)
+        elif isinstance(stage, Masked) or word == "salt_and_pepper":
+            loses = True
+        if word in ("gaussian", "poisson_gaussian", "stripes"):
+            variance += (float(values["sigma"]) / 255) ** 2
+        if word in ("poisson", "poisson_gaussian"):
+            variance += brightness / float(values["photons"])
+        if word == "speckle":
+            variance += (float(values["strength"]) * brightness) ** 2
+    factor = 1
+    for stage in linear:
+        factor *= int(stage.values["factor"]) if isinstance(stage, Downsample) else 1  # type: ignore[arg-type]
+    clean = (shape[0], shape[1], factor * shape[2], factor * shape[3])
+    chain = Chain(linear)
+    known = Knowledge.of(chain, chain.sample(clean, generator(0, "operator")), clean, variance**0.5 or found)
+    return Knowledge(known.noise, known.operator, known.mask, text), loses
+
+
+def _scored(damaged: torch.Tensor, restored: torch.Tensor, clean: torch.Tensor, told: list[str]) -> dict[str, float]:
+    """PSNR and SSIM before (where the size is the same) and after, against the truth."""
+    from limner.engine.run import as_bytes
+    from limner.metrics.fidelity import signal_to_noise, structural_similarities
+
+    true, scores = as_bytes(clean), {}
+    for when, images in (("before", damaged), ("after", restored)):
+        if when == "after" or images.shape == clean.shape:
+            made = as_bytes(images)
+            scores[f"psnr_{when}"] = float(signal_to_noise(made, true))
+            scores[f"ssim_{when}"] = float(structural_similarities(made, true))
+    before = (
+        f" (before: {scores['psnr_before']:.2f} dB, {scores['ssim_before']:.4f})" if "psnr_before" in scores else ""
+    )
+    told.append(f"Against the truth: PSNR {scores['psnr_after']:.2f} dB, SSIM {scores['ssim_after']:.4f}{before}.")
+    return scores
+
+
+# ── What was asked ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _unusable() -> type[Exception]:
+    from limner.tasks.convert import Unusable
+
+    return Unusable
+
+
+def _files(source: str | Path) -> tuple[list[Item], Path]:
+    """The image files of a folder, or the one file, and the folder that they are in."""
+    from limner.tasks.files import Item, open_folder
+    from limner.tasks.spec import parse
+
+    given = str(source).removeprefix("folder:")
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [Item(path.name, "", path.stat().st_size, lambda: path.open("rb"))], path.parent
+    return open_folder(parse(f"folder:{given}")).items, path
+
+
+def _own_names(names: list[str], items: list[Item]) -> list[str]:
+    """The names, with the whole of the old one before the ending where two would be the same."""
+    twice = {name for name in names if names.count(name) > 1 or name in (PAGE, RECORD)}
+    return [f"{item.name}.png" if name in twice else name for name, item in zip(names, items, strict=True)]
+
+
+def _settled(text: str | None) -> str | None:
+    """The text as it is printed back; raises :class:`LimnerError` where it has ranges or choices."""
+    if text is None:
+        return None
+    from limner.degradations import parse
+    from limner.seeds import generator
+
+    found = parse(text)
+    settled = found.settle(generator(0, "settle"))
+    if settled != found:
+        raise LimnerError(
+            f"{found} leaves open what was done to an image; give numbers, as in {settled}, or leave --degradation out "
+            "to have it estimated"
+        )
+    return str(found)
+
+
+def _mask(path: str | Path) -> torch.Tensor:
+    """1 where the image at ``path`` is lighter than middle grey, ``(1, 1, h, w)``."""
+    from limner.restoration.picture_file import read
+    from limner.tasks.convert import Unusable
+
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            seen = (read(file).images().mean(1, keepdim=True) >= 0.5).float()
+    except Unusable as reason:
+        raise LimnerError(f"the mask {path} cannot be used: {reason}") from None
+    if not bool(seen.any()):
+        raise LimnerError(f"the mask {path} is black all over, so no pixel was seen; white is what is left")
+    return seen
+
+
+def _method(method: str, options: dict[str, Any], memory: str | None) -> Restorer:
+    """The method of the catalogue, or the restorer that a run learned."""
+    from limner.restoration import CATALOGUE, restorer
+    from limner.restoration.trained import Trained
+    from limner.verbs.load import load
+
+    if method in CATALOGUE:
+        return restorer(method, **options)
+    try:
+        run = load(method, memory=memory)
+    except LimnerError as mistake:
+        known = ", ".join(("auto", *CATALOGUE))
+        raise LimnerError(f"{method!r} is neither a method ({known}) nor a run: {mistake}") from None
+    if options:
+        raise LimnerError(f"the options of {method} were fixed when it was trained; leave --option out")
+    return Trained.of(run)
+
+
+def _peak() -> int:
+    """The most memory that the process has had, in bytes."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

@@ -1,0 +1,159 @@
+"""``limner restore``: whole files mended, told of, judged; the originals untouched, what cannot be read named."""
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from skimage import data
+
+from limner.cli.main import main
+from limner.degradations import parse
+from limner.restoration import Knowledge, restorer
+from limner.restoration.judge import judge
+from limner.seeds import generator
+
+CLEAN = torch.from_numpy(data.camera()[100:196, 180:276]).float()[None, None] / 255
+
+
+def save(path, images):
+    pixels = (images * 255).round().clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """Noisy images of several types, a clean one, a black one, and files that cannot be used."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in" / "inner").mkdir(parents=True)
+    noisy = parse("gaussian(20)")(CLEAN, generator(0))
+    save("in/noisy.png", noisy)
+    colour = torch.cat([noisy, noisy, noisy], 1).clamp(0, 1)[0].permute(1, 2, 0).numpy()
+    tifffile.imwrite("in/inner/deep.tiff", (colour * 65535).round().astype(np.uint16), photometric="rgb")
+    save("in/clean.png", CLEAN)
+    Image.new("RGB", (40, 30)).save("in/black.png")
+    floats = noisy[0, 0].numpy().copy()
+    floats[10:14, 20:22] = np.nan
+    tifffile.imwrite("in/floats.tif", floats)
+    (tmp_path / "in" / "broken.png").write_bytes(b"no image")
+    return tmp_path
+
+
+def told_of(directory):
+    record = json.loads((directory / "restored.json").read_text())
+    return {one["image"]: one for one in record["images"]}, record
+
+
+def test_a_folder_is_mended_file_by_file(folder, capsys):
+    before = {path: path.read_bytes() for path in folder.glob("in/**/*.*")}
+    assert main(["restore", "plug-and-play", "in", "--out", "made", "--no-check", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    told, record = told_of(folder / "made")
+    assert {path: path.read_bytes() for path in before} == before
+    assert sorted(told) == ["black.png", "clean.png", "floats.tif", "inner/deep.tiff", "noisy.png"]
+    assert printed["left_out"] == record["left_out"] == ["broken.png is left out: it is not an image"]
+    for name in ("clean.png", "black.png"):
+        assert told[name]["left_as_it_was"]
+        assert np.array_equal(np.asarray(Image.open(f"made/{name}")), np.asarray(Image.open(f"in/{name}")))
+    assert "all the same" in " ".join(told["black.png"]["sentences"])
+    assert told["noisy.png"]["noise"] == pytest.approx(20, rel=0.15)
+    assert "8 pixels that are infinite or not a number" in told["floats.tif"]["sentences"][0]
+    assert np.isfinite(tifffile.imread("made/floats.tif")).all()
+    deep = tifffile.imread("made/inner/deep.tiff")
+    assert (deep.dtype, deep.shape) == (np.uint16, (96, 96, 3))
+    page = (folder / "made" / "report.html").read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in told)
+    assert "broken.png is left out" in page
+    assert 'src="http' not in page
+
+
+def test_scores_and_judgement_of_one_file(folder):
+    (folder / "true").mkdir()
+    save("true/noisy.png", CLEAN)
+    words = ["restore", "auto", "in/noisy.png", "--noise", "20", "--truth", "true", "--out", "made"]
+    assert main(words) == 0
+    told = told_of(folder / "made")[0]["noisy.png"]
+    assert told["scores"]["psnr_after"] > told["scores"]["psnr_before"] + 4
+    assert told["scores"]["ssim_after"] > told["scores"]["ssim_before"]
+    assert told["noise"] == pytest.approx(20)
+    judged = told["judgement"]
+    assert abs(judged["removed"] * 255 - 20) < 3
+    assert abs(judged["neighbours"]) < 0.15
+    assert any("hidden" in sentence for sentence in told["sentences"])
+
+
+def test_a_mask_and_a_degradation_overrule_what_is_found(folder):
+    random = generator(1)
+    kept = torch.rand(1, 1, 96, 96, generator=random) > 0.3
+    save("holes.png", CLEAN * kept)
+    save("mask.png", kept.float())
+    save("true.png", CLEAN)
+    common = ["--truth", "true.png", "--no-check", "--force"]
+    assert main(["restore", "biharmonic", "holes.png", "--mask", "mask.png", "--out", "a", *common]) == 0
+    assert told_of(folder / "a")[0]["holes.png"]["scores"]["psnr_after"] > 27
+    small = parse("downsample(2)")(CLEAN, generator(0))
+    save("small.png", small)
+    assert main(["restore", "plug-and-play", "small.png", "--degradation", "downsample(2)", "--out", "b", *common]) == 0
+    assert Image.open("b/small.png").size == (96, 96)
+    assert told_of(folder / "b")[0]["small.png"]["scores"]["psnr_after"] > 24
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["nonsense", "in/noisy.png"], "neither a method"),
+        (["wavelets", "nowhere"], "nowhere does not exist"),
+        (["wavelets", "in/noisy.png", "--noise", "300"], "scale 0–255"),
+        (["wavelets", "in/noisy.png", "--degradation", "gausian(3)"], "\n  gausian(3)\n  ^\n"),
+        (["wavelets", "in/noisy.png", "--degradation", "gaussian(5..50)"], "leaves open"),
+        (["wavelets", "in/noisy.png", "--mask", "in/black.png"], "black all over"),
+        (["biharmonic", "in/noisy.png", "--mask", "white.png"], "has 9×8 pixels and the image 96×96"),
+        (["wavelets", "in/broken.png"], "nothing could be restored; broken.png is left out"),
+        (["total-variation", "in/noisy.png", "--tile", "50"], "too small"),
+        (["auto", "in", "--out", "in", "--force"], "was not written by Limner"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(folder, capsys, words, told):
+    Image.new("L", (9, 8), 255).save("white.png")
+    assert main(["restore", *words, *([] if "--out" in words else ["--out", "made"])]) == 2
+    complaint = capsys.readouterr().err
+    assert told in complaint
+    assert "Traceback" not in complaint
+
+
+def test_ctrl_c_keeps_what_is_done(folder, monkeypatch, capsys):
+    from limner.restoration import picture_file
+
+    write, written = picture_file.write, []
+
+    def stopping(path, picture, images):
+        if written:
+            raise KeyboardInterrupt
+        written.append(path)
+        write(path, picture, images)
+
+    monkeypatch.setattr(picture_file, "write", stopping)
+    assert main(["restore", "wavelets", "in", "--no-check", "--out", "made"]) == 130
+    told, record = told_of(folder / "made")
+    assert record["state"] == "stopped"
+    assert [folder / "made" / one["file"] for one in told.values()] == [folder / path for path in written]
+    assert "Stopped by hand" in (folder / "made" / "report.html").read_text()
+
+
+def test_the_judgement_tells_detail_from_noise():
+    noisy = parse("gaussian(20)")(CLEAN, generator(0))
+    knowledge = Knowledge(noise=20 / 255)
+    method = restorer("wavelets")
+    right = judge(method, noisy, CLEAN, knowledge, generator(0))
+    blurred = parse("blur(gaussian,width=3)")(CLEAN, generator(0))
+    wrong = judge(method, noisy, blurred, knowledge, generator(0))
+    assert abs(right.neighbours) < 0.1 < wrong.neighbours
+    assert abs(right.edges) < 0.25 < wrong.edges
+    assert "looks like noise alone" in right.sentences()[0]
+    assert "some of the picture's detail" in wrong.sentences()[0]
+    truth = float((method.restore(noisy, knowledge, generator(0)) - CLEAN).square().mean().sqrt())
+    assert right.foretold is not None
+    assert 0.7 * truth < right.foretold < 2.5 * truth
+    assert right.foretold < right.around

@@ -1,0 +1,101 @@
+"""What is found in an image alone, against damage that is known, on photographs."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from limner.degradations import parse
+from limner.restoration.estimate import estimate, lost_values
+from limner.seeds import generator
+
+PHOTOGRAPHS = {
+    "camera": data.camera()[:192, 100:292],
+    "moon": data.moon()[100:292, 100:292],
+    "coins": data.coins()[:192, :192],
+    "coffee": data.coffee()[100:260, 150:310],
+}
+
+
+def photograph(name):
+    pixels = PHOTOGRAPHS[name]
+    values = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    return torch.from_numpy(values.astype(np.float32))[None] / 255
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("sigma", [5, 25, 50])
+def test_noise_within_a_tenth(name, sigma):
+    found = estimate(parse(f"gaussian({sigma})")(photograph(name), generator(1, name)))
+    assert found.noise * 255 == pytest.approx(sigma, rel=0.1)
+    assert found.kind != "none"
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+def test_what_is_clean_is_found_clean(name):
+    found = estimate(photograph(name))
+    assert found.clean
+    assert found.degradation == "nothing"
+
+
+def test_noise_that_grows_with_the_intensity():
+    for name in ("camera", "coins"):
+        found = estimate(parse("poisson_gaussian(80,sigma=4)+quantise(8)")(photograph(name), generator(0)))
+        assert found.kind == "poisson_gaussian"
+        assert 0.6 * 80 < found.photons < 1.7 * 80
+        parse(found.degradation)
+        assert estimate(parse("gaussian(20)")(photograph(name), generator(0))).kind == "gaussian"
+
+
+@pytest.mark.parametrize("name", ["camera", "coffee"])
+@pytest.mark.parametrize("share", [0.02, 0.1])
+def test_impulses_are_counted_and_masked(name, share):
+    clean = photograph(name)
+    damaged = parse(f"salt_and_pepper({share})")(clean, generator(0))
+    found = estimate(damaged)
+    assert found.impulses == pytest.approx(share, rel=0.2, abs=0.012)
+    changed = (damaged != clean).float()
+    assert float((changed * (1 - found.mask)).sum() / changed.sum()) > 0.8
+    assert found.lost == 0
+
+
+@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("text", ["missing(0.3)", "missing(0.8)", "text(20)", "boxes(3,size=0.2)"])
+def test_missing_pixels(name, text):
+    clean = photograph(name)
+    damaged = parse(text)(clean, generator(2))
+    found = estimate(damaged)
+    lost = ((damaged == 0) & (clean > 0)).any(1, keepdim=True).float()
+    assert found.mask is not None
+    assert found.impulses == 0
+    assert float((lost * (1 - found.mask)).sum() / lost.sum()) > 0.8
+    assert float(((1 - lost) * (1 - found.mask)).mean()) < 0.02
+
+
+def test_drawings_in_black_and_white_have_lost_nothing():
+    page = data.page()[:150, :150] / 255.0
+    assert not any(lost.any() for lost in lost_values(page[None]))
+    assert not any(lost.any() for lost in lost_values((page > 0.5).astype(float)[None]))
+
+
+@pytest.mark.parametrize("width", [1.5, 3])
+@pytest.mark.parametrize("noise", ["nothing", "gaussian(4)"])
+def test_blur_within_a_quarter(width, noise):
+    for name in ("camera", "coins") if noise == "nothing" else ("camera",):  # noise hides weak edges
+        found = estimate(parse(f"blur(gaussian,width={width})+{noise}")(photograph(name), generator(0)))
+        assert found.blur is not None
+        assert found.blur.width == pytest.approx(width, rel=0.25)
+    assert estimate(photograph("camera")).blur.width < 1.0
+
+
+def test_nothing_to_see():
+    for image in (torch.zeros(1, 1, 40, 40), torch.full((1, 3, 40, 40), 0.4), torch.ones(1, 1, 9, 200)):
+        found = estimate(image)
+        assert found.clean
+        assert found.sentences()
+    seen = torch.ones(1, 1, 40, 40)
+    seen[..., 3:9, 4:9] = 0
+    found = estimate(photograph("moon")[..., :40, :40] * seen, seen)
+    assert found.lost == pytest.approx(30 / 1600)
+    assert torch.equal(found.mask, seen)
+    assert estimate(torch.rand(1, 1, 4, 4)).noise is None
