@@ -73,12 +73,13 @@ class Dictionary:
     After Elad and Aharon (2006): each patch p, its mean taken off, becomes D a with the fewest atoms for which
     ‖p − D a‖² ≤ d (1.15 σ)², d pixels a patch, found by orthogonal matching pursuit; the image is the mean of the
     patches that cover a pixel. The dictionary is scikit-learn's MiniBatchDictionaryLearning (Mairal et al. 2009) on
-    ``examples`` patches. In colour each opponent channel has its own dictionary.
+    ``examples`` patches in so many ``passes``. In colour each opponent channel has its own dictionary.
     """
 
     atoms: int = 256
     patch: int = 8
-    examples: int = 20_000
+    examples: int = 4000
+    passes: int = 2
     name = "dictionary"
 
     def handles(self, knowledge: Knowledge) -> str:
@@ -128,9 +129,11 @@ class Dictionary:
         learner = MiniBatchDictionaryLearning(
             n_components=self.atoms,
             alpha=1.0,
-            max_iter=10,
+            max_iter=self.passes,
             batch_size=256,
-            fit_algorithm="lars",
+            fit_algorithm="cd",
+            max_no_improvement=None,
+            tol=0.0,
             random_state=int(torch.randint(2**31, (), generator=generator)),
         )
         found = torch.from_numpy(learner.fit(chosen.numpy() / noise).components_)
