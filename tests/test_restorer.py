@@ -10,7 +10,7 @@ from limner.config import Strategy
 from limner.degradations import parse
 from limner.engine import Run, fit
 from limner.errors import LimnerError
-from limner.learners import batch_of, create
+from limner.learners import batch_of, create, describe, rebuild
 from limner.learners.restorer import noise_of
 from limner.meta import MetaPlan
 from limner.meta.episodes import episode_of
@@ -22,6 +22,8 @@ from limner.tasks import Damaged, DegradationFamily, ImageSet, Pairs, Task, fami
 from limner.tasks.pictures import Pictures, patches
 from limner.tasks.restoration import restoration_task, under
 from limner.types import Request
+from limner.verbs.meta_train import configure
+from limner.verbs.restoration import fitted
 
 DEPTHS = {"dncnn": 4, "ffdnet": 3, "unet": 5, "nafnet": 5}
 
@@ -314,28 +316,36 @@ def test_structural_similarity_is_that_of_scikit_image():
 # ── The line ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_adapt_restore_and_meta_train_from_the_command_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("limner.verbs.meta_train.UNSEEN", 2)
-    clean = files(tmp_path / "clean", list(pictures(12, side=32).images))
-    start = tmp_path / "start"
-    small = ["--option", "width=3", "--option", "depth=3"]
-    asked = ["meta-train", "fomaml", "restorer", "--family", f"{clean},size=16", "--degradation", "gaussian(5..50)"]
-    limits = ["--shots", "2", "--queries", "2", "--budget", "1steps", "--set", "validate_tasks=1"]
-    assert main([*asked, *limits, *small, "--out", str(start)]) == 0
-    assert "psnr" in (start / "curve.csv").read_text() or "query loss" in (start / "curve.csv").read_text()
+def test_train_restorer_from_the_command_line(tmp_path, capsys):
+    clean = files(tmp_path / "clean", list(pictures(5, side=32).images))
     out = tmp_path / "run"
-    data = [clean + ",size=24", "--degradation", "gaussian(25)", "--shots", "8"]
-    assert main(["adapt", "restore", *data, "--budget", "2steps", "--out", str(out)]) == 0
+    asked = ["train", "restorer", clean + ",size=16", "--degradation", "gaussian(25)", "--shots", "3"]
+    small = ["--option", "width=3", "--option", "depth=3", "--budget", "2steps"]
+    assert main([*asked, *small, "--out", str(out)]) == 0
     told = json.loads((out / "run.json").read_text())
     assert {"psnr", "ssim", "absolute_error"} <= set(told["scores"]["values"])
-    assert told["learner"]["options"]["width"] == 3  # it began from the start, whose patches have another size
-    page = (out / "report.html").read_text()
-    assert "damaged, restored, and as it truly is" in page
-    run = Run.load(out)
-    assert Trained.of(run).learned.endswith("under gaussian(25)")
-    assert main(["adapt", "restore", clean, "--degradation", "gaussian(25", "--out", str(tmp_path / "no")]) == 2
+    assert "damaged, restored, and as it truly is" in (out / "report.html").read_text()
+    assert Trained.of(Run.load(out)).learned.endswith("under gaussian(25)")
+    assert main(["train", "restorer", clean, "--degradation", "gaussian(25", "--out", str(tmp_path / "no")]) == 2
     assert not (tmp_path / "no").exists()
     capsys.readouterr()
+
+
+def test_meta_training_is_told_the_degradations_and_goes_on_at_any_size(tmp_path):
+    clean = files(tmp_path / "clean", list(pictures(12, side=32).images))
+    asked = {"algorithm": "fomaml", "learner": "restorer", "family": clean, "options": {"width": 3, "depth": 3}}
+    settled = configure(**asked, degradation="gaussian(5..50)")
+    assert (settled["goal"], settled["degradation"]) == ("restore", "gaussian(5..50)")
+    assert configure(config=settled) == settled
+    with pytest.raises(LimnerError, match="--degradation"):
+        configure(**asked)
+    with pytest.raises(LimnerError, match="leave the degradation out"):
+        configure(algorithm="fomaml", learner="vae", family="digits", degradation="gaussian(5)")
+    again = rebuild(fitted(describe(learner(side=16)), (1, 40, 40)))
+    assert again.image_shape == (1, 40, 40)
+    assert {name: value.shape for name, value in again.init(0).items()} == {
+        name: value.shape for name, value in learner(side=16).init(0).items()
+    }
 
 
 def test_a_run_that_does_not_restore_is_no_restorer():
