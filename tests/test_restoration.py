@@ -198,7 +198,7 @@ class Quadratic:
 def test_half_quadratic_splitting_with_a_quadratic_prior_is_tikhonovs_solution(monkeypatch):
     clean, noise, penalty, small = picture(side=8), 0.1, 3.0, 0.1
     damaged, knowledge = known("blur(gaussian,width=0.7,boundary=circular)", clean, noise)
-    monkeypatch.setattr("limner.restoration.plug_and_play.schedule", lambda noise, steps: [small] * steps)
+    monkeypatch.setattr("limner.restoration.plug_and_play.schedule", lambda noise, steps, first: [small] * steps)
     found = PlugAndPlay(Quadratic(penalty), steps=400, trust=1.0).restore(damaged, knowledge, random())
     matrix = whole(knowledge, tuple(damaged.shape))
     # what splitting with this penalty minimises, with z = x / (1 + r s²):

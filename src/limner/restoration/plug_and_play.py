@@ -11,12 +11,15 @@ from limner.degradations.base import shape_of
 from limner.errors import LimnerError
 from limner.restoration.base import Knowledge, Restorer, check, needs_noise
 from limner.restoration.deconvolution import beginning
+from limner.restoration.inpainting import Biharmonic
 from limner.restoration.solvers import near, smooth
 
 FIRST = 49 / 255
 """The strength of noise that the prior takes away in the first step (Zhang et al. 2021, section 4.2)."""
 LEAST = 0.255 / 255
 """Noise is taken to be at least this strong, as in the authors' schedule."""
+FILLED = 12 / 255, 3 / 255
+"""First and least strength where pixels were lost and nothing blurred: filled in smoothly they are nearly right."""
 SCHEMES = ("half-quadratic", "proximal-gradient")
 
 
@@ -30,7 +33,9 @@ class PlugAndPlay:
 
     σₖ falling evenly in its logarithm from 49/255 to σ; ``trust`` = λ, 0.23 there. ``proximal-gradient``, the same
     with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for operators far from any inverse.
-    Both begin from Tikhonov's solution. Where nothing was blurred and there is no noise, what was seen is kept exactly.
+    Both begin from Tikhonov's solution, or where pixels were only lost from the biharmonic one, the noise then taken
+    away being 12/255 to 3/255, or σ where that is more. Where nothing was blurred and there is no noise, what was
+    seen is kept exactly.
 
     prior  a restorer that handles noise of known strength
     steps  how often to and fro: 8 do for blurs; for many lost pixels more are better
@@ -59,11 +64,15 @@ class PlugAndPlay:
         noise = knowledge.noise
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
-        prior = smooth(images, knowledge, weight, beginning(images, knowledge))
+        first, least = (FIRST, LEAST) if knowledge.mask is None or knowledge.operator is not None else FILLED
+        if (first, least) == FILLED:
+            prior = Biharmonic().restore(images, knowledge, generator)
+        else:
+            prior = smooth(images, knowledge, weight, beginning(images, knowledge))
         linear = knowledge.linear(shape_of(images))
         descend = self.scheme == "proximal-gradient"
         step = 1 / (1.05 * linear.norm(generator).to(images).view_as(weight)) ** 2 if descend else weight
-        for strength in schedule(max(noise, LEAST), self.steps):
+        for strength in schedule(max(noise, least), self.steps, first):
             if descend:
                 data = prior + step * linear.adjoint(images - linear.forward(prior))
             else:
@@ -73,13 +82,13 @@ class PlugAndPlay:
         return near(images, knowledge, prior, torch.zeros_like(weight)) if exact else prior
 
 
-def schedule(noise: float, steps: int) -> list[float]:
-    """Strengths from 49/255, or the noise where that is more, to the noise, evenly in their logarithm.
+def schedule(noise: float, steps: int, first: float = FIRST) -> list[float]:
+    """Strengths from ``first``, or the noise where that is more, to the noise, evenly in their logarithm.
 
     >>> [round(255 * strength) for strength in schedule(1 / 255, 3)]
     [49, 7, 1]
     """
-    first = max(FIRST, noise)
+    first = max(first, noise)
     if steps == 1:
         return [noise]
     return [first * (noise / first) ** (step / (steps - 1)) for step in range(steps)]
