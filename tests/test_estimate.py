@@ -47,6 +47,14 @@ def test_noise_that_grows_with_the_intensity():
         assert estimate(parse("gaussian(20)")(photograph(name), generator(0))).kind == "gaussian"
 
 
+def test_grain_that_neighbours_share_is_found():
+    for name in ("camera", "moon"):
+        grain = parse("blur(gaussian,width=1)")(torch.randn(1, 1, 192, 192, generator=generator(3)), generator(0))
+        found = estimate(photograph(name) + grain / grain.std() * 10 / 255)
+        assert found.kind == "coarse"
+        assert 2 < 255 * found.noise < 11  # "or more", as is told
+
+
 @pytest.mark.parametrize("name", ["camera", "coffee"])
 @pytest.mark.parametrize("share", [0.02, 0.1])
 def test_impulses_are_counted_and_masked(name, share):

@@ -52,7 +52,7 @@ class Found:
     """What was found in an image.
 
     noise      standard deviation of intensities in [0, 1], at the middle of the image's; ``None``: cannot be measured
-    kind       ``none``, ``gaussian``, ``poisson_gaussian``
+    kind       ``none``, ``gaussian``, ``poisson_gaussian``, or ``coarse``: shared by neighbours, as grain is
     photons    at full intensity, of Poisson–Gaussian noise; ``read``: the standard deviation of the rest of it
     impulses   the share of intensities that are salt or pepper
     lost       the share of pixels that are missing
@@ -82,7 +82,7 @@ class Found:
         'missing(0.5)+gaussian(25.5)'
         """
         parts = [f"missing({self.lost:.3g})"] if self.lost else []
-        if self.kind == "gaussian":
+        if self.kind in ("gaussian", "coarse"):
             parts.append(f"gaussian({255 * (self.noise or 0):.3g})")
         if self.kind == "poisson_gaussian":
             sigma = f",sigma={255 * self.read:.3g}"
@@ -98,6 +98,11 @@ class Found:
         level = f"a standard deviation of {255 * (self.noise or 0):.1f} on the scale 0–255"
         if self.kind == "gaussian":
             told.append(f"Noise with {level}, about the same in dark and bright parts, as Gaussian noise has.")
+        elif self.kind == "coarse":
+            told.append(
+                f"Coarse noise, which neighbours share, as grain does, with {level} or more. Methods for noise that is "
+                "another in each pixel leave part of it; a higher --noise takes more away."
+            )
         elif self.kind == "poisson_gaussian":
             rest = f", and {255 * self.read:.1f} from reading the sensor" if self.read else ""
             told.append(
@@ -109,7 +114,7 @@ class Found:
         else:
             told.append(
                 "No noise that is another in each pixel and could be told from fine texture (at most "
-                f"{255 * self.noise:.1f} of 255); the coarse noise that cameras leave in JPEG files is not measured."
+                f"{255 * self.noise:.1f} of 255); fainter coarse noise, as JPEG files often have, is not measured."
             )
         if self.impulses:
             told.append(f"{100 * self.impulses:.1f}% of the intensities are black or white impulses.")
@@ -152,7 +157,9 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
     kind, photons, read, sigma = "none", 0.0, 0.0, 0.0
     if measured:
         sigma = sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
-    if sigma >= CLEAN:
+    if measured and sigma < CLEAN and (coarse := coarse_level(filled, masks, seed)) >= CLEAN:
+        kind, sigma = "coarse", coarse
+    elif sigma >= CLEAN:
         kind = "gaussian"
         slope, rest = variance_line(levels)
         if slope:
@@ -228,6 +235,17 @@ def _away_from_the_ends(patches: Array, sigma: float) -> Array:
     fewest = np.sort(room)[-min(len(room), max(500, len(room) // 20))]
     found: Array = patches[room >= min(2 * sigma, fewest)]
     return found
+
+
+def coarse_level(values: Array, masks: Array, seed: int) -> float:
+    """The noise level of ``(c, h, w)`` at half the size: what neighbours share and no single pixel shows (grain)."""
+    height, width = (2 * (side // 2) for side in values.shape[1:])
+    halves = values[:, :height, :width].reshape(-1, height // 2, 2, width // 2, 2).mean((2, 4))
+    seen = masks[:, :height, :width].reshape(-1, height // 2, 2, width // 2, 2).min((2, 4))
+    levels = [_patches(channel, there, seed) for channel, there in zip(halves, seen, strict=True)]
+    if min(map(len, levels)) < FEWEST_PATCHES:
+        return 0.0
+    return sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
 
 
 def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
