@@ -38,12 +38,11 @@ class Wiener:
     def restore(self, images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:
         """The minimiser; nothing is random."""
         check(self, images, knowledge)
-        working = images.double()
         if self.regulariser:
-            weight = working.new_full((len(images), 1, 1, 1), self.regulariser)
-            return smooth(working, knowledge, weight, beginning(working, knowledge)).to(images)
+            weight = images.new_full((len(images), 1, 1, 1), self.regulariser)
+            return smooth(images, knowledge, weight, beginning(images, knowledge))
         assert knowledge.noise is not None
-        return discrepant(working, knowledge, knowledge.noise)[0].to(images)
+        return discrepant(images, knowledge, knowledge.noise)[0]
 
 
 def beginning(images: Tensor, knowledge: Knowledge) -> Tensor:
@@ -64,7 +63,7 @@ def discrepant(images: Tensor, knowledge: Knowledge, noise: float) -> tuple[Tens
     found = beginning(images, knowledge)
     if noise == 0:
         return smooth(images, knowledge, low.exp(), found), low.exp()
-    for _ in range(40 if closed else 10):
+    for _ in range((40 if images.dtype == torch.float64 else 20) if closed else 10):
         middle = (low + high) / 2
         found = smooth(images, knowledge, middle.exp(), found)
         under = (residual(images, knowledge, found) < noise).view(-1, 1, 1, 1)
