@@ -251,9 +251,7 @@ def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing
     assert memory.get_model(sgd).metadata["plan"] == plan
     found.remove(adapted)
     varied = [(item.learner, item.name, item.strategy.start) for item in found[-4:]]
-    assert varied == [
-        ("gan", name, sgd) for name in ("freeze-critic", "modulation", "low-rank", "distance-preserving")
-    ]
+    assert varied == [("gan", name, sgd) for name in ("freeze-critic", "modulation", "low-rank", "distance-preserving")]
     assert found[-4].strategy.frozen == ("critic.body.0.", "critic.body.2.")
     assert (found[-2].strategy.update, found[-1].strategy.preserve) == ("low-rank", 2.0)
     del found[-4:]
