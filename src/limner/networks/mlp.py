@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from limner.errors import LimnerError
@@ -14,6 +15,22 @@ from limner.networks.convolutional import scale_weights
 
 UNITS = 16
 """Units of a hidden layer for each of a network's ``width``, so that one width serves every kind of network."""
+
+
+SHARPNESS = 20.0
+"""How much steeper a critic's first layer is for a single number than He's initialisation has it."""
+
+
+def _spread(layer: nn.Module) -> None:
+    """Have each unit bend at a random point of the unit cube, the more sharply the fewer numbers an input has.
+
+    With zero biases all units bend at the origin, which is a corner of where images lie. Among hundreds of pixels that
+    does not matter; points of the plane are then seen by nearly straight functions, which cannot tell near ones apart.
+    """
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.mul_(1 + SHARPNESS / layer.in_features)
+        layer.bias.copy_(-(layer.weight * torch.rand_like(layer.weight)).sum(1))
 
 
 def _check(image_shape: tuple[int, int, int]) -> None:
@@ -57,4 +74,5 @@ class PerceptronBody(nn.Sequential):
         layers = [nn.Linear(math.prod(image_shape), self.features), nn.SiLU(),
                   nn.Linear(self.features, self.features), nn.SiLU()]  # fmt: skip
         scale_weights(layers)
+        _spread(layers[0])
         super().__init__(nn.Flatten(), *layers)
