@@ -19,13 +19,19 @@ class NonLocalMeans:
     """Each pixel the mean of those around it, weighed by how alike their patches are (Buades, Coll and Morel 2005).
 
     By scikit-image: weights exp(−max(d² − 2σ², 0) / h²), d² the mean square difference of two patches, h =
-    ``strength`` · σ (the form of Buades et al. 2011); ``patch`` and ``reach`` in pixels. Colours are compared together.
+    ``strength`` · σ (the form of Buades et al. 2011); ``patch`` (a side) and ``distance`` (to the furthest) in pixels.
+    Colours are compared together.
     """
 
     strength: float = 0.7
     patch: int = 5
-    reach: int = 6
+    distance: int = 6
     name = "non-local-means"
+
+    @property
+    def reach(self) -> int:
+        """How many pixels away anything counts for a pixel: the furthest patch's rim."""
+        return self.distance + self.patch // 2
 
     def handles(self, knowledge: Knowledge) -> str:
         """Noise of known strength, nothing else."""
@@ -48,7 +54,7 @@ class NonLocalMeans:
             return denoise_nl_means(
                 image,
                 patch_size=self.patch,
-                patch_distance=self.reach,
+                patch_distance=self.distance,
                 h=self.strength * noise,
                 sigma=noise,
                 fast_mode=True,
