@@ -65,8 +65,7 @@ class Scale:
 
 
 _ADAPT = Strategy(betas=(0.0, 0.99), batch=0, ema=0.9)
-_GAN = {"latents": 32, "width": 32, "objective": "relativistic"}
-_POOLED_GAN = Strategy(learning_rate=1e-3, betas=(0.0, 0.99), schedule="cosine")
+_GAN, _POOLED_GAN = {"latents": 32, "width": 32}, Strategy(learning_rate=1e-3, betas=(0.0, 0.99), schedule="cosine")
 _VAE, _POOLED_VAE = {"latents": 24, "width": 32}, Strategy(learning_rate=2e-3, schedule="cosine")
 _NO_STEPS = MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=2e-3, turns=True)
 _REPTILE = MetaPlan(algorithm="reptile", tasks=1, inner_steps=15, inner_rate=4e-3, inner_batch=5, rate=5e-4, turns=True)

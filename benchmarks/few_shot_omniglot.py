@@ -22,9 +22,9 @@ VAE = few_shot.Recipe(
 )
 GAN = few_shot.Recipe(
     kind="gan",
-    meta_options={"latents": 32, "width": 32, "objective": "relativistic"},
+    meta_options={"latents": 32, "width": 32},
     plan=MetaPlan(algorithm="reptile", tasks=1, inner_steps=15, inner_rate=4e-3, inner_batch=5, rate=5e-4, turns=True),
-    pooled_options={"latents": 32, "width": 32, "objective": "relativistic"},
+    pooled_options={"latents": 32, "width": 32},
     pooled=Strategy(learning_rate=1e-3, betas=(0.0, 0.99), schedule="cosine", batch=32),
     adaptation=Strategy(betas=(0.0, 0.99), steps=50, batch=0, ema=0.9),
     begin_share=0.4,

@@ -95,7 +95,7 @@ ARMS = (
         )
     ),
     *(
-        Arm(f"GAN, relativistic, {network}", "gan", {"network": network, "width": 32, "objective": "relativistic"})
+        Arm(f"GAN, relativistic, {network}", "gan", {"network": network, "width": 32})
         for network in ("mlp", "residual", "style")
     ),
     Arm("VAE", "vae", {"width": 32}, _ALL),

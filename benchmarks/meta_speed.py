@@ -78,7 +78,7 @@ class Ours(Contender):
         keep_freed_memory()  # as limner.meta.learn does
         game = isinstance(problem.tasks[0], GameTask)
         self.prefix = "" if game else "net."
-        self.learner: Any = create("gan", (1, 28, 28), objective="relativistic") if game else NetworkLearner(problem)
+        self.learner: Any = create("gan", (1, 28, 28)) if game else NetworkLearner(problem)
         self.plan = MetaPlan(
             algorithm={"first": "fomaml", "second": "maml", "reptile": "reptile"}[problem.order],
             tasks=len(problem.tasks),

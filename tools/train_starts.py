@@ -26,7 +26,7 @@ FAMILY = "glyphs,size=32,characters=1500"
 SEED = 0
 
 VAE = {"latents": 24, "width": 32, "prior": "class"}
-GAN = {"latents": 32, "width": 32, "objective": "relativistic"}
+GAN = {"latents": 32, "width": 32}
 JOINT = MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=1e-3)
 FOMAML = MetaPlan(algorithm="fomaml", tasks=2, inner_steps=4, inner_rate=1e-3, rate=5e-4)
 REPTILE = MetaPlan(algorithm="reptile", tasks=1, inner_steps=15, inner_rate=4e-3, inner_batch=10, rate=5e-4)

@@ -44,16 +44,14 @@ CONDITIONINGS = ("none", "concatenation", "projection", "auxiliary")
 class GAN:
     """Two players: a critic D that scores images, and a generator G that makes them from z ~ N(0, 1).
 
-    By default the critic minimises E max(0, 1 − D(x)) + E max(0, 1 + D(G(z))) + γ/2·R1, the generator −E D(G(z))
-    (hinge: Lim & Ye 2017; R1: Mescheder et al. 2018), which leads when minutes count. The relativistic objective with
-    R1 and R2 (R3GAN, Huang et al. 2024) has proofs that it converges: E softplus(−(D(x) − D(G(z)))) + γ/2·(R1 + R2),
-    and E softplus(−(D(G(z)) − D(x))).
+    By default relativistic with R1 and R2 (R3GAN, Huang et al. 2024): the critic minimises
+    E softplus(−(D(x) − D(G(z)))) + γ/2·(R1 + R2), the generator E softplus(−(D(G(z)) − D(x))).
 
     latents       dimensions of z
     width         channels at full resolution; doubled at each halving, at most four-fold (of ``mlp``: 16 units each)
     gamma         γ, the weight of the objective's penalty on the critic's slope: γ/2 of R1, or of R1 + R2 where it is
                   relativistic; 10·γ of the Wasserstein penalty; ``wasserstein-clipping`` has none
-    objective     hinge, relativistic, non-saturating, minimax, least-squares, wasserstein-penalty, wasserstein-clipping
+    objective     relativistic, non-saturating, minimax, least-squares, hinge, wasserstein-penalty, wasserstein-clipping
     network       dcgan, mlp (which takes images of any shape, and points), residual, style
     conditioning  none; concatenation, projection or auxiliary: of which of the ``classes`` an image is to be, the
                   generator is told beside z, and the critic in the way that :class:`limner.networks.critic.Critic` says
@@ -82,7 +80,7 @@ class GAN:
         latents: int = 32,
         width: int = 16,
         gamma: float = 1.0,
-        objective: str = "hinge",
+        objective: str = "relativistic",
         network: str = "dcgan",
         conditioning: str = "none",
         classes: int = 1,
