@@ -92,7 +92,9 @@ def test_blur_within_a_quarter(width, noise):
     for name in ("camera", "coins") if noise == "nothing" else ("camera",):  # noise hides weak edges
         found = estimate(parse(f"blur(gaussian,width={width})+{noise}")(photograph(name), generator(0)))
         assert found.blur is not None
-        assert found.blur.width == pytest.approx(width, rel=0.25)
+        if found.blur.trusted or width < 2:
+            assert found.blur.width == pytest.approx(width, rel=0.25)
+        assert found.blur.trusted == (noise == "nothing")
     assert estimate(photograph("camera")).blur.width < 1.0
 
 

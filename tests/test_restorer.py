@@ -332,7 +332,7 @@ def test_train_restorer_from_the_command_line(tmp_path, capsys):
 
 
 def test_meta_training_is_told_the_degradations_and_goes_on_at_any_size(tmp_path):
-    clean = files(tmp_path / "clean", list(pictures(12, side=32).images))
+    clean = files(tmp_path / "clean", list(pictures(30, side=32).images))
     asked = {"algorithm": "fomaml", "learner": "restorer", "family": clean, "options": {"width": 3, "depth": 3}}
     settled = configure(**asked, degradation="gaussian(5..50)")
     assert (settled["goal"], settled["degradation"]) == ("restore", "gaussian(5..50)")

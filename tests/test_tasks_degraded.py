@@ -7,7 +7,7 @@ from limner.degradations import parse
 from limner.errors import LimnerError
 from limner.learners import batch_of, create
 from limner.tasks import DegradationFamily, ImageSet, Pairs, TaskFamily, family_from_json
-from limner.tasks.degraded import Unrounded, _enlarged
+from limner.tasks.degraded import Unrounded, enlarged
 
 
 def pictures(count=12, channels=1, side=32, labels=None, first=0):
@@ -113,8 +113,8 @@ def test_what_became_smaller_is_enlarged_where_it_was():
     ramp = torch.linspace(0, 1, 16, dtype=torch.float64).expand(1, 1, 16, 16)
     for factor in (2, 4, 16):
         small = values[..., ::factor, ::factor]
-        assert torch.allclose(_enlarged(small, 16)[..., ::factor, ::factor], small, atol=1e-12)
-    assert torch.allclose(_enlarged(ramp[..., ::2, ::2], 16)[..., 2:-4], ramp[..., 2:-4], atol=1e-12)
+        assert torch.allclose(enlarged(small, 16)[..., ::factor, ::factor], small, atol=1e-12)
+    assert torch.allclose(enlarged(ramp[..., ::2, ::2], 16)[..., 2:-4], ramp[..., 2:-4], atol=1e-12)
     family = DegradationFamily(pictures(), "downsample(2)", 16, 1, 1)
     assert family.task("train", 0, 0).support.inputs.shape == (1, 16, 16)
     with pytest.raises(LimnerError, match="16 pixels became 6"):

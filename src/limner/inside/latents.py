@@ -45,7 +45,7 @@ def latent_shape(learner: Learner) -> tuple[int, ...]:
 
     >>> from limner.learners import create
     >>> [latent_shape(create(kind, (1, 16, 16), width=4)) for kind in ("vae", "flow", "classifier")]
-    [(32,), (1, 16, 16), ()]
+    [(16,), (1, 16, 16), ()]
     """
     if not isinstance(learner, Latent):
         return ()

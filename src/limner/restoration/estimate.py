@@ -36,15 +36,17 @@ class Blur(NamedTuple):
     """How blurred edges are: the standard deviation of the Gaussian that blurs a step as much, in pixels.
 
     spread  the middle half of the edges lies within so much of it, in parts of it: above 0.5 edges say different things
+    noisy   whether noise hides the softest edges, so that the image may be more blurred than this
     """
 
     width: float
     spread: float
+    noisy: bool = False
 
     @property
     def trusted(self) -> bool:
-        """Whether the edges agree."""
-        return self.spread <= 0.5
+        """Whether the edges agree, and all can be seen."""
+        return self.spread <= 0.5 and not self.noisy
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,8 @@ class Found:
             trust = (
                 "most edges agree, but a lens or the scene may have made them so"
                 if self.blur.trusted
+                else "noise hides the softest edges, so it may well be more"
+                if self.blur.noisy
                 else "edges differ much, so that this is hardly more than a guess"
             )
             told.append(
@@ -360,7 +364,8 @@ def blur_width(grey: Array, noise: float) -> Blur | None:
     if grey.size > 2_000_000:  # the middle is enough
         height, width = grey.shape
         grey = grey[max(0, height // 2 - 700) : height // 2 + 700, max(0, width // 2 - 700) : width // 2 + 700]
-    before, again = (0.7, 1.0) if noise < 2 * CLEAN else (1.5, 1.5)
+    noisy = noise >= CLEAN
+    before, again = (1.5, 1.5) if noisy else (0.7, 1.0)
     first = ndimage.gaussian_gradient_magnitude(grey, before)
     second = ndimage.gaussian_gradient_magnitude(grey, sqrt(before**2 + again**2))
     crest = (first == ndimage.maximum_filter(first, 5)) & (first > 6 * noise / before**2 / 5) & (first > 0.02)
@@ -370,4 +375,4 @@ def blur_width(grey: Array, noise: float) -> Blur | None:
     ratio = first[strongest] / second[strongest]
     widths = np.sqrt(np.maximum(again**2 / np.maximum(ratio**2 - 1, 1e-3) - before**2, 0.0))
     low, middle, high = np.quantile(widths, [0.25, 0.5, 0.75])
-    return Blur(float(middle), float((high - low) / 2 / max(middle, 0.3)))
+    return Blur(float(middle), float((high - low) / 2 / max(middle, 0.3)), noisy)

@@ -39,7 +39,7 @@ class Damaged(Pairs):
     >>> random = torch.Generator().manual_seed(0)
     >>> first, second = damaged.again(random), damaged.again(random)
     >>> bool((first.inputs.floats() == second.inputs.floats()).any()), round(first.inputs.floats().std().item() * 255)
-    (False, 25)
+    (False, 26)
     """
 
     degradation: Degradation
