@@ -20,7 +20,7 @@ def shipped_starts(folder: Path = DATA) -> list[StoredModel]:
     ``role`` says so: these are no starts.
 
     >>> [start.metadata["reference"] for start in shipped_starts()]
-    ['shipped:glyphs-gan', 'shipped:glyphs-vae']
+    ['shipped:glyphs-gan', 'shipped:glyphs-set', 'shipped:glyphs-vae']
     """
     found = [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
     return [model for model in found if model.metadata["role"] == "start"]
@@ -50,4 +50,5 @@ def load_shipped(reference: str, folder: Path = DATA) -> StoredModel:
     if name not in names:
         raise LimnerError(f"no model {reference!r} comes with Limner; there are: {', '.join(names) or 'none'}")
     model = decode((folder / f"{name}.safetensors").read_bytes(), f"the shipped model {name}")
-    return replace(model, metadata=model.metadata | {"name": name, "reference": f"shipped:{name}"})
+    params = {key: value.float() for key, value in model.params.items()}  # some are kept in half precision
+    return replace(model, params=params, metadata=model.metadata | {"name": name, "reference": f"shipped:{name}"})
