@@ -350,3 +350,13 @@ def test_a_goal_that_nothing_serves_is_told(memory: Memory) -> None:
 def test_configurations_differ_by_more_than_their_budget() -> None:
     assert adviser.configuration(VAE, GOOD) == adviser.configuration(VAE, GOOD.replace(steps=9, seconds=1.0))
     assert adviser.configuration(VAE, GOOD) != adviser.configuration(VAE, POOR)
+
+
+@pytest.mark.parametrize(("shots", "steps"), [(1, 8), (3, 72), (12, 200)])
+def test_fewer_images_bear_fewer_steps_from_a_start(memory: Memory, shots: int, steps: int) -> None:
+    memory.put_model({"net.a": torch.ones(2)}, VAE, role="start", name="all discs")
+    images = discs(0).select(torch.arange(shots) % len(discs(0)))
+    found = advice(memory, Task("generate", "few", images, None))
+    assert (found[0].name, found[0].strategy.steps) == ("adapted", steps)
+    scratch = next(item for item in found if item.name == "scratch")
+    assert scratch.strategy.steps == 2000

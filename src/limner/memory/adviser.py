@@ -39,6 +39,9 @@ META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate"
 
 HIGHER_IS_BETTER = {"accuracy", "psnr"}
 
+BORNE = 8
+"""A start bears this times the square of the number of images in steps, before its samples are copies of them."""
+
 REACH = 0.6
 """The fingerprint distance at which a past task counts e⁻¹ of what the same task would."""
 
@@ -172,6 +175,8 @@ class Adviser:
                 )
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
+                if task.goal == "generate":
+                    strategy = strategy.replace(steps=min(strategy.steps, BORNE * len(task.support) ** 2))
                 why = f"{words}, and {entry.why}"
                 found.append(Candidate(description, strategy, 0.0, "portfolio", why, entry.name, evidence))
                 varied += _varied(found[-1], name) if task.goal == "generate" else []
