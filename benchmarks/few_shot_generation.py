@@ -168,7 +168,7 @@ def scored(run: Run, task: Task) -> tuple[dict[str, float], torch.Tensor]:
     return evaluate(samples, task.query, task.support, EXTRACTOR, bootstraps=0).plain(), samples
 
 
-def gone(asked: tuple[Way, Params | None, int, int, int, Run | None]) -> list[dict[str, Any]]:
+def gone(asked: tuple[Way, Params | None, int, int, int, Params | None]) -> list[dict[str, Any]]:
     """A strategy on all test tasks: rates are chosen for each number of steps on validation tasks. On one core."""
     way, start, shots, tasks, tuning, reader = asked
     harness.on_one_core()
@@ -199,28 +199,29 @@ def gone(asked: tuple[Way, Params | None, int, int, int, Run | None]) -> list[di
     return rows
 
 
-def recogniser(tasks: list[Task], seconds: float) -> Run:
-    """A classifier of all test characters, trained on the drawings that samples are held against."""
+def recogniser(tasks: list[Task], seconds: float) -> Params:
+    """The parameters of a classifier of all test characters, trained on the drawings that samples are held against."""
     images = torch.cat([task.query.images for task in tasks])
     labels = torch.arange(len(tasks)).repeat_interleave(QUERIES)
     queries = ImageSet(images, "drawings held back", labels=labels, class_names=tuple(map(str, range(len(tasks)))))
     strategy = Strategy(steps=10**9, seconds=seconds, batch=64, schedule="cosine", augmentation=("affine",))
     learner = create("classifier", queries.shape, classes=len(tasks))
-    return fit(learner, Task("classify", "characters", queries, None), strategy, seed=SEED)
+    return fit(learner, Task("classify", "characters", queries, None), strategy, seed=SEED).params
 
 
-def recognised(reader: Run | None, images: torch.Tensor, own: int, classes: int) -> float | None:
+def recognised(reader: Params | None, images: torch.Tensor, own: int, classes: int) -> float | None:
     """The share of ``images`` taken for the character ``own`` among it and 19 others."""
     if reader is None:
         return None
     others = torch.randperm(classes, generator=generator(SEED, "others", own))
     among = torch.cat([torch.tensor([own]), others[others != own][: WAYS - 1]])
     request = Request("logits", images=images.float() / 255)
-    logits = reader.learner.predict(reader.params, request, generator(SEED))[:, among]
+    learner = create("classifier", (1, *images.shape[2:]), classes=classes)
+    logits = learner.predict(reader, request, generator(SEED))[:, among]
     return float((logits.argmax(1) == 0).float().mean())
 
 
-def references(tasks: list[Task], reader: Run) -> list[dict[str, Any]]:
+def references(tasks: list[Task], reader: Params) -> list[dict[str, Any]]:
     """What real drawings score, and copies of the shots; those recognised are the shots, which no recogniser saw."""
     found, _ = few_shot.references(
         few_shot.Setting(harness.spec(SPEC), SHOTS, QUERIES, SEED, EXTRACTOR), few_shot.Scale(0, len(tasks), 0, SAMPLES)
