@@ -7,6 +7,7 @@ from skimage import data
 
 from limner.degradations import parse
 from limner.restoration.estimate import estimate, lost_values
+from limner.restoration.judge import Judgement
 from limner.seeds import generator
 
 PHOTOGRAPHS = {
@@ -109,3 +110,9 @@ def test_nothing_to_see():
     assert found.lost == pytest.approx(30 / 1600)
     assert torch.equal(found.mask, seen)
     assert estimate(torch.rand(1, 1, 4, 4)).noise is None
+
+
+def test_noise_told_too_large_is_told():
+    found = Judgement(removed=0.01, neighbours=0.4, edges=0.8, foretold=0.0, around=0.0, noise=0.03).sentences()
+    assert "give a smaller --noise" in found[1]
+    assert "PSNR" not in found[1]

@@ -64,7 +64,12 @@ class Judgement:
         else:
             told += " it looks like noise alone."
         found = [told]
-        if self.foretold is not None and self.around is not None:
+        if self.foretold == 0.0 and self.noise:
+            found.append(
+                "Pixels hidden from the method were foretold nearer than the noise that was told would allow: it is "
+                "less than that; give a smaller --noise."
+            )
+        elif self.foretold is not None and self.around is not None:
             quality = f"a PSNR of {-20 * log10(max(self.foretold, 1e-4)):.1f} dB"
             better = (
                 "better than" if self.foretold < 0.9 * self.around else
