@@ -329,7 +329,7 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(told, rotation=0, ha="right", va="center", fontsize=8)
-    figure.subplots_adjust(left=0.2, right=0.998, top=0.998, bottom=0.002, wspace=0.05, hspace=0.05)
+    figure.subplots_adjust(left=0.23, right=0.998, top=0.998, bottom=0.002, wspace=0.05, hspace=0.05)
     return harness.drawn(figure)
 
 
