@@ -360,3 +360,6 @@ def test_fewer_images_bear_fewer_steps_from_a_start(memory: Memory, shots: int, 
     assert (found[0].name, found[0].strategy.steps) == ("adapted", steps)
     scratch = next(item for item in found if item.name == "scratch")
     assert scratch.strategy.steps == 2000
+    memory.put_model({"net.a": torch.ones(2)}, GAN, role="start", name="by a game")
+    varied = [item.strategy.steps for item in advice(memory, Task("generate", "few", images, None))[-4:]]
+    assert varied == [min(most, 8 * shots**2) for most in (200, 50, 200, 200)]

@@ -175,13 +175,15 @@ class Adviser:
                 )
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
-                if task.goal == "generate":
-                    strategy = strategy.replace(steps=min(strategy.steps, BORNE * len(task.support) ** 2))
                 why = f"{words}, and {entry.why}"
                 found.append(Candidate(description, strategy, 0.0, "portfolio", why, entry.name, evidence))
-                varied += _varied(found[-1], name) if task.goal == "generate" else []
-        first = {(item.learner["kind"], item.name): item for item in reversed(varied)}  # of the newest start of a kind
-        found += [item for item in varied if first[item.learner["kind"], item.name] is item]
+                if task.goal == "generate" and all(item.learner["kind"] != entry.learner for item in varied):
+                    varied += _varied(found[-1], name)  # of the newest start of a kind only
+        found += varied
+        for item in found:
+            if task.goal == "generate" and item.strategy.start != "scratch":
+                steps = min(item.strategy.steps, BORNE * len(task.support) ** 2)
+                item.strategy = item.strategy.replace(steps=steps)
         for place, item in enumerate(found):
             item.prior = 0.5 - 0.01 * place
         found[0].source = "default"
@@ -325,17 +327,16 @@ def _varied(item: Candidate, start: str) -> list[Candidate]:
     """The other ways to go on from the start of a candidate."""
     from limner.learners import rebuild
 
-    learner = rebuild(item.learner)
     return [
         replace(
             item,
-            strategy=variation.of(learner, item.strategy),
+            strategy=variation.of(rebuild(item.learner), item.strategy),
             reason=f"from the start {start}, and {variation.why}",
             name=variation.name,
             trials=[],
         )
         for variation in VARIATIONS
-        if learner.kind in variation.learners
+        if item.learner["kind"] in variation.learners
     ]
 
 
