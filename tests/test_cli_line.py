@@ -289,7 +289,7 @@ def test_a_new_user_in_a_process_of_their_own(place):
 def test_ctrl_c_while_scoring_keeps_the_run(place, monkeypatch, capsys):
     from limner.verbs import line
 
-    def interrupted(run, task):
+    def interrupted(run, task, made):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(line, "judged", interrupted)

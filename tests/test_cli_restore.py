@@ -124,9 +124,9 @@ def test_mistakes_are_told_in_a_sentence(folder, capsys, words, told):
 
 
 def test_ctrl_c_keeps_what_is_done(folder, monkeypatch, capsys):
-    from limner.restoration import picture_file
+    from limner.restoration import picture_writing
 
-    write, written = picture_file.write, []
+    write, written = picture_writing.write, []
 
     def stopping(path, picture, images):
         if written:
@@ -134,7 +134,7 @@ def test_ctrl_c_keeps_what_is_done(folder, monkeypatch, capsys):
         written.append(path)
         write(path, picture, images)
 
-    monkeypatch.setattr(picture_file, "write", stopping)
+    monkeypatch.setattr(picture_writing, "write", stopping)
     assert main(["restore", "wavelets", "in", "--no-check", "--out", "made"]) == 130
     told, record = told_of(folder / "made")
     assert record["state"] == "stopped"

@@ -77,7 +77,7 @@ PLANS = [
 @pytest.mark.parametrize(("kind", "plan"), PLANS, ids=lambda value: getattr(value, "algorithm", value))
 def test_as_many_steps_as_were_meta_learned_for_give_what_meta_adapt_gives(here, monkeypatch, kind, plan):
     monkeypatch.setattr("limner.verbs.line.report", lambda *_: None)
-    monkeypatch.setattr("limner.verbs.line.judged_or_not", lambda *_: None)
+    monkeypatch.setattr("limner.verbs.line.judged_and_minded", lambda *_: [])
     monkeypatch.setattr("limner.verbs.line.judge_of", lambda *_: None)
     learner, start = kept("mine", kind, plan)
     goal = "classify" if kind == "classifier" else "generate"

@@ -9,7 +9,8 @@ import torch
 from PIL import Image, ImageCms
 
 from limner.restoration import picture_file
-from limner.restoration.picture_file import Picture, read, target_name, write
+from limner.restoration.picture_file import Picture, read, target_name
+from limner.restoration.picture_writing import write
 from limner.tasks.convert import Unusable
 
 DRAWN = np.random.default_rng(0)

@@ -169,13 +169,9 @@ def energy_score(samples: Tensor, held: Tensor) -> float:
     the energy score (Gneiting & Raftery 2007, eq. 22) times two, which is the energy distance less E‖y − y′‖. It is
     strictly proper, and without bias at a single held-out image, so a mean over folds ranks models by energy distance.
 
-    How much a single image left out tells was tried on six Omniglot characters, five shots each, from both starts that
-    ship, in features of ``glyph-net``. The GAN's steps (of 0 to 100) so chosen were the best of the grid, by kernel
-    distance to 15 unseen drawings, or within 4% of it for five characters, 28% off for one; the VAE's (0 to 200) were
-    within a fifth for five, and at 2.7 times the best for one. In pixels too few steps were chosen, and by the VAE's
-    own loss on the image left out nearly always none: it speaks of the image's place in a prior, hardly of samples.
-    These budgets hardly overfit, so all steps would have been as good or better there: this is a guard, no free gain.
-    These budgets hardly overfit, so all steps would have been as good or better there: this is a guard, no free gain.
+    It is to be taken in an extractor's features: pixels choose too few steps. A learner's own loss on the image left
+    out serves less: it speaks of the image's place in a prior, hardly of samples. Where a budget does not overfit, all
+    of its steps are as good or better: this is a guard, no free gain.
 
     samples, held: ``(n, d)`` and ``(m, d)`` features; n from 2, m from 1. Lower is better.
 

@@ -13,7 +13,7 @@ from limner.learners.checks import check_latents, check_words
 from limner.learners.labels import asked_labels, decoded_labels, learned_labels
 from limner.networks import Template
 from limner.networks.unet import TimedUNet
-from limner.objectives.flow import INTEGRATORS, Velocity, flow_matching, integrate
+from limner.objectives.flow import INTEGRATORS, Velocity, drawn, flow_matching, integrate
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -59,13 +59,8 @@ class Flow:
         return self._net.init(seed)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """``noise``: x₀, of the images' shape; ``times``: t, ``(n,)``, each uniform in [0, 1], spread evenly over a
-        batch (one draw shifts equal spacings), which takes noise from the loss."""
-        count, device = len(batch["images"]), generator.device
-        noise = torch.randn(batch["images"].shape, generator=generator, device=device)
-        shift = torch.rand(1, generator=generator, device=device)
-        times = (shift + torch.randperm(count, generator=generator, device=device) / count) % 1
-        return {"noise": noise, "times": times}
+        """``noise`` and ``times``, see :func:`limner.objectives.flow.drawn`."""
+        return drawn(batch["images"], generator)
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
         """The mean squared error of the velocity, over pixels and batch."""

@@ -13,7 +13,7 @@ from limner.learners.sets import kept_code, together, with_code
 from limner.networks import Template
 from limner.networks.set_encoder import POOLINGS, random_contexts
 from limner.networks.set_unet import SetVelocity
-from limner.objectives.flow import INTEGRATORS, flow_matching, integrate
+from limner.objectives.flow import INTEGRATORS, drawn, flow_matching, integrate
 from limner.types import Batch, Draws, Loss, Params, Request
 
 
@@ -67,13 +67,9 @@ class SetFlow:
         return self._net.init(seed)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """``noise``: x₀, of the images' shape; ``times``: t, ``(n,)``, each uniform in [0, 1] and spread evenly over
-        the batch; ``context``: which others each image's set is of, ``(n, n)``."""
-        count, device = len(batch["images"]), generator.device
-        noise = torch.randn(batch["images"].shape, generator=generator, device=device)
-        shift = torch.rand(1, generator=generator, device=device)
-        times = (shift + torch.randperm(count, generator=generator, device=device) / count) % 1
-        return {"noise": noise, "times": times, "context": random_contexts(count, generator)}
+        """``noise`` and ``times``, see :func:`limner.objectives.flow.drawn`; ``context``: which others each image's set
+        is of, ``(n, n)``."""
+        return drawn(batch["images"], generator) | {"context": random_contexts(len(batch["images"]), generator)}
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
         """The mean squared error of the velocity, over pixels and batch."""

@@ -24,9 +24,7 @@ FEW = 20
 UNLIKE = {"glyph-net": 0.40, "efficientnet-lite0": 0.65}
 """The mean of 1 − cosine over pairs of images from which on these are of different things, by extractor.
 
-Measured on nine collections, 200 sets of five of one class and 200 of five classes each: characters of three sorts
-lie at 0.08 to 0.39 within a class and 0.37 to 0.61 between classes; objects, tiles and clothes at 0.03 to 0.71 within
-and 0.47 to 0.77 between. So strokes are told apart nearly always; varied photographs of one class may seem several."""
+Strokes are told apart nearly always; varied photographs of one class may seem several."""
 
 NEAR_IN_FEATURES, NEAR_IN_PIXELS = 0.5, 0.35
 """A sample nearer to an image learned from than this share of what real images are is a near-copy: in features, which

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -61,16 +63,7 @@ class SetUNet(TimedUNet):
         """``(n, c, s, s)`` of images, times ``(n,)`` and codes ``(n, tokens, code)``."""
         assert code is not None  # only a network without a set has none
         known = functional.silu(self.time(time_features(times, 2 * self.width)) + self.told(code.flatten(1)))
-        kept = self.down(self.stem(functional.pixel_unshuffle(images, self.fold)), known)
-        maps = self.shrink(kept)
-        for place, block in enumerate(self.bottom):
-            maps = block(maps, known)
-            if self.looks:
-                maps = self.looks[place](maps, code)
-        maps = torch.cat([self.grow(maps), kept], 1)
-        for block in self.up:
-            maps = block(maps, known)
-        return functional.pixel_shuffle(self.head(maps), self.fold)
+        return self.carried(images, known, [partial(look, tokens=code) for look in self.looks])
 
 
 class SetVelocity(SetReader):

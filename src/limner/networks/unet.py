@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -87,11 +88,17 @@ class TimedUNet(nn.Module):
         known = self.time(time_features(times, 2 * self.width))
         if labels is not None:
             known = known + self.label(one_hot(labels, self.classes, known))
-        known = functional.silu(known)
+        return self.carried(images, functional.silu(known))
+
+    def carried(self, images: Tensor, known: Tensor, looks: Sequence[Callable[[Tensor], Tensor]] = ()) -> Tensor:
+        """The way down and up with what is ``known (n, 2·width)``; ``looks`` go behind the blocks at the bottom, one
+        each, where there are any."""
         kept = self.down(self.stem(functional.pixel_unshuffle(images, self.fold)), known)
         maps = self.shrink(kept)
-        for block in self.bottom:
+        for place, block in enumerate(self.bottom):
             maps = block(maps, known)
+            if looks:
+                maps = looks[place](maps)
         maps = torch.cat([self.grow(maps), kept], 1)
         for block in self.up:
             maps = block(maps, known)

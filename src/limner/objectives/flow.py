@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """The velocity v(x, t) of points ``(n, …)`` at times ``(n,)``, of the points' shape."""
+
+
+def drawn(images: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """The randomness of a step: ``noise`` x₀, of the images' shape; ``times`` t, ``(n,)``, each uniform in [0, 1] and
+    spread evenly over the batch (one draw shifts equal spacings), which takes noise from the loss.
+
+    >>> sorted(drawn(torch.zeros(4, 1, 2, 2), torch.Generator().manual_seed(0)))
+    ['noise', 'times']
+    """
+    count, device = len(images), generator.device
+    noise = torch.randn(images.shape, generator=generator, device=device)
+    shift = torch.rand(1, generator=generator, device=device)
+    return {"noise": noise, "times": (shift + torch.randperm(count, generator=generator, device=device) / count) % 1}
 
 
 def between(noise: Tensor, images: Tensor, times: Tensor) -> Tensor:
@@ -15,7 +29,6 @@ def between(noise: Tensor, images: Tensor, times: Tensor) -> Tensor:
 
     Lipman et al. 2023, eq. 22 with σ_min = 0; Liu, Gong & Liu 2023, eq. 1. ``times`` is ``(n,)``.
 
-    >>> import torch
     >>> between(torch.zeros(1, 2), torch.full((1, 2), 4.0), torch.tensor([0.25])).tolist()
     [[1.0, 1.0]]
     """
@@ -28,7 +41,6 @@ def flow_matching(velocity: Velocity, noise: Tensor, images: Tensor, times: Tens
 
     Its minimum is v(x, t) = E[x₁ − x₀ | x_t = x], whose flow takes the noise's distribution to that of the images.
 
-    >>> import torch
     >>> flow_matching(lambda points, times: torch.ones_like(points), torch.zeros(1, 2), torch.ones(1, 2), torch.ones(1))
     tensor(0.)
     """
@@ -54,7 +66,6 @@ INTEGRATORS: dict[str, Callable[[Velocity, Tensor, float, float], Tensor]] = {"e
 def integrate(velocity: Velocity, noise: Tensor, integrator: str, steps: int) -> Tensor:
     """Follow ``velocity`` from time 0 to 1 in ``steps`` equal steps.
 
-    >>> import torch
     >>> integrate(lambda points, times: 2 * points, torch.ones(1, 1), "heun", 100).round(decimals=2)  # e² = 7.389…
     tensor([[7.3900]])
     """

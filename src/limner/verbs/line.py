@@ -20,6 +20,8 @@ from limner.verbs.fields import typed
 from limner.verbs.opening import opening
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.engine import Run
     from limner.learners import Learner
     from limner.memory import Memory, StoredModel
@@ -283,8 +285,7 @@ def carry_out(
             run.notes += [told] if told else []
         run.save(directory)
         if run.state != "stopped":
-            run.scores = judged_or_not(run, task)
-            minded += warnings.afterwards(run, task, some_of(task.support, run.seed), JUDGED)
+            minded += judged_and_minded(run, task)
         run.warnings = minded
     except BaseException as trouble:
         told = str(trouble) if isinstance(trouble, LimnerError) else f"{type(trouble).__name__}: {trouble}"
@@ -321,17 +322,22 @@ def listeners(progress: bool, label: str = "training") -> tuple[Any, ...]:
     return (ProgressBar(label),) if progress else ()
 
 
-def judged_or_not(run: Run, task: Task) -> Scores | None:
-    """The run's scores; ``None``, with a note in the run, where Ctrl-C cut the scoring short."""
+def judged_and_minded(run: Run, task: Task) -> list[str]:
+    """Give the run its scores, and tell what to mind of its samples; Ctrl-C cuts that short, with a note in the run."""
     try:
-        return judged(run, task)
+        made = None
+        if task.goal == "generate" and (task.query is not None or run.state != "failed"):
+            made = run.sample(JUDGED, seed=derive(run.seed, "scores"))
+        run.scores = judged(run, task, made)
+        return [] if made is None else warnings.afterwards(run, task, some_of(task.support, run.seed), made)
     except KeyboardInterrupt:
         run.notes.append("scoring was stopped by hand; limner evaluate scores the run again")
-        return None
+        return []
 
 
-def judged(run: Run, task: Task) -> Scores | None:
-    """The run's scores on the images held back; ``None``, with a note in the run, where there are none."""
+def judged(run: Run, task: Task, made: Tensor | None) -> Scores | None:
+    """The run's scores on the images held back, where it generates by what it has ``made``; ``None``, with a note in
+    the run, where none are held back."""
     from limner.metrics import evaluate
     from limner.tasks import TwoSided
 
@@ -352,7 +358,8 @@ def judged(run: Run, task: Task) -> Scores | None:
         )
     if isinstance(task.query, TwoSided):
         return translation.scored(run.learner, run.params, task.query, support, run.seed)
-    return evaluate(run.sample(JUDGED, seed=derive(run.seed, "scores")), task.query, support, seed=run.seed)
+    assert made is not None  # of all goals only to generate is left
+    return evaluate(made, task.query, support, seed=run.seed)
 
 
 def some_of(images: ImageSet, seed: int) -> ImageSet:

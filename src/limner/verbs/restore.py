@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import sys
 import time
 from dataclasses import dataclass, field
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.verbs import directories
+from limner.verbs import directories, restore_asked
+from limner.verbs.restore_asked import PAGE, RECORD, Asked
 
 if TYPE_CHECKING:
     import torch
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from limner.restoration.estimate import Found
     from limner.restoration.picture_file import Picture
     from limner.tasks.files import Item
-
-RECORD, PAGE = "restored.json", "report.html"
-"""Beside the images: what was found, done and judged of each, and the page that shows it."""
 
 SHOWN = 40
 """Images on the page, at most."""
@@ -48,21 +45,6 @@ class Restored:
     def page(self) -> Path:
         """The page with each image before and after, and what was removed."""
         return self.directory / PAGE
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What the user says of the damage, in place of what would be found."""
-
-    degradation: str | None
-    noise: float | None
-    mask: torch.Tensor | None
-    mask_name: str = ""
-
-    @property
-    def anything(self) -> bool:
-        """Whether something was said."""
-        return self.degradation is not None or self.noise is not None or self.mask is not None
 
 
 def restore(
@@ -101,21 +83,24 @@ def restore(
     from limner.reports.restored import write
     from limner.restoration.picture_file import target_name
     from limner.restoration.tiles import TILE
+    from limner.tasks.convert import Unusable
     from limner.verbs.line import listeners
 
     tile = TILE if tile is None else tile
     if tile < 0 or (noise is not None and not 0 <= noise <= 255):
         wrong = f"a tile of {tile} pixels" if tile < 0 else f"a noise of {noise}"
         raise LimnerError(f"{wrong} cannot be; give a --tile from 0, and --noise on the scale 0–255")
-    items, root = _files(source)
+    items, root = restore_asked.files(source)
     directory = directories.claim(out, f"{Path(source).name}-restored", force)
     if directory.resolve() == root.resolve():
         raise LimnerError(f"{directory} is where the images are, and these are only read; choose another --out")
-    asked = Asked(_settled(degradation), noise, None if mask is None else _mask(mask), str(mask))
-    given = None if method == "auto" else _method(method, options or {}, memory)
+    asked = Asked(
+        restore_asked.settled(degradation), noise, None if mask is None else restore_asked.mask_at(mask), str(mask)
+    )
+    given = None if method == "auto" else restore_asked.method_of(method, options or {}, memory)
     if given is None and options:
         raise LimnerError("auto takes no options; name a method to give it some")
-    names = _own_names([target_name(item.name) for item in items], items)
+    names = restore_asked.own_names([target_name(item.name) for item in items], items)
     request = {
         "verb": "restore", "method": method, "source": str(source), "degradation": asked.degradation, "noise": noise,
         "mask": None if mask is None else str(mask), "tile": tile, "seed": seed,
@@ -131,7 +116,7 @@ def restore(
             one = _One(item, directory / name, asked, given, tile, check, seed, truth, done, bars)
             try:
                 told, pictures = one.restore()
-            except (LimnerError, _unusable()) as reason:
+            except (LimnerError, Unusable) as reason:
                 made.left_out.append(f"{item.name} is left out: {reason}")
                 continue
             made.images.append(directory / name)
@@ -173,7 +158,7 @@ class _One:
     def restore(self) -> tuple[dict[str, Any], Shown]:
         """Read, estimate, restore, write and judge; what ``restored.json`` says of it, and what the page shows."""
         from limner.reports.restored import thumbnails
-        from limner.restoration import picture_file, tiles
+        from limner.restoration import picture_file, picture_writing, tiles
         from limner.restoration.estimate import estimate
         from limner.restoration.judge import judge
         from limner.seeds import generator
@@ -205,7 +190,7 @@ class _One:
                 restorer, damaged, knowledge, generator(self.seed, "restore", self.item.name), tile=self.tile,
                 on_tile=lambda: self._progress(next(parts) / count),
             )  # fmt: skip
-        picture_file.write(self.path, picture, restored)
+        picture_writing.write(self.path, picture, restored)
         told["seconds"] = round(time.monotonic() - begun, 2)
         if self.check and knowledge is not None:
             judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
@@ -231,7 +216,7 @@ class _One:
         mask, noise = found.mask, found.noise
         knowledge = Knowledge(noise, None, mask, found.degradation)
         if self.asked.degradation is not None:
-            knowledge, loses = _told_by(self.asked.degradation, shape_of(damaged), damaged, noise)
+            knowledge, loses = restore_asked.told_by(self.asked.degradation, shape_of(damaged), damaged, noise)
             mask = found.mask if loses else picture.seen()
             if knowledge.mask is not None:
                 mask = knowledge.mask if mask is None else knowledge.mask * mask
@@ -274,41 +259,6 @@ def _by_what_was_found(knowledge: Knowledge) -> Restorer:
     return restorer("non-local-means") if best.handles(knowledge) else best
 
 
-def _told_by(
-    text: str, shape: tuple[int, int, int, int], damaged: torch.Tensor, found: float | None
-) -> tuple[Knowledge, bool]:
-    """What a degradation's text tells of images damaged by it, and whether it loses pixels, no one knows which."""
-    from limner.degradations import Chain, parse
-    from limner.degradations.operators import Downsample, LinearStage, Masked, Mosaic
-    from limner.restoration import Knowledge
-    from limner.seeds import generator
-
-    whole = parse(text)
-    stages = whole.parts if isinstance(whole, Chain) else (whole,)
-    linear, variance, loses = [], 0.0, False
-    brightness = float(damaged.clamp(0, 1).median())
-    for stage in stages:
-        values: dict[str, Any] = getattr(stage, "values", {})
-        word = getattr(stage, "word", "")
-        if isinstance(stage, LinearStage) and (not isinstance(stage, Masked) or isinstance(stage, Mosaic)):
-            linear.append(stage)
-        elif isinstance(stage, Masked) or word == "salt_and_pepper":
-            loses = True
-        if word in ("gaussian", "poisson_gaussian", "stripes"):
-            variance += (float(values["sigma"]) / 255) ** 2
-        if word in ("poisson", "poisson_gaussian"):
-            variance += brightness / float(values["photons"])
-        if word == "speckle":
-            variance += (float(values["strength"]) * brightness) ** 2
-    factor = 1
-    for stage in linear:
-        factor *= int(stage.values["factor"]) if isinstance(stage, Downsample) else 1  # type: ignore[arg-type]
-    clean = (shape[0], shape[1], factor * shape[2], factor * shape[3])
-    chain = Chain(linear)
-    known = Knowledge.of(chain, chain.sample(clean, generator(0, "operator")), clean, variance**0.5 or found)
-    return Knowledge(known.noise, known.operator, known.mask, text), loses
-
-
 def _scored(damaged: torch.Tensor, restored: torch.Tensor, clean: torch.Tensor, told: list[str]) -> dict[str, float]:
     """PSNR and SSIM before (where the size is the same) and after, against the truth."""
     from limner.engine.run import as_bytes
@@ -327,84 +277,11 @@ def _scored(damaged: torch.Tensor, restored: torch.Tensor, clean: torch.Tensor, 
     return scores
 
 
-# ── What was asked ────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _unusable() -> type[Exception]:
-    from limner.tasks.convert import Unusable
-
-    return Unusable
-
-
-def _files(source: str | Path) -> tuple[list[Item], Path]:
-    """The image files of a folder, or the one file, and the folder that they are in."""
-    from limner.tasks.files import Item, open_folder
-    from limner.tasks.spec import parse
-
-    given = str(source).removeprefix("folder:")
-    path = Path(given).expanduser()
-    if path.is_file():
-        return [Item(path.name, "", path.stat().st_size, lambda: path.open("rb"))], path.parent
-    return open_folder(parse(f"folder:{given}")).items, path
-
-
-def _own_names(names: list[str], items: list[Item]) -> list[str]:
-    """The names, with the whole of the old one before the ending where two would be the same."""
-    twice = {name for name in names if names.count(name) > 1 or name in (PAGE, RECORD)}
-    return [f"{item.name}.png" if name in twice else name for name, item in zip(names, items, strict=True)]
-
-
-def _settled(text: str | None) -> str | None:
-    """The text as it is printed back; raises :class:`LimnerError` where it has ranges or choices."""
-    if text is None:
+def _peak() -> int | None:
+    """The most memory that the process has had, in bytes; ``None`` where the system does not tell (Windows)."""
+    if sys.platform == "win32":
         return None
-    from limner.degradations import parse
-    from limner.seeds import generator
+    import resource
 
-    found = parse(text)
-    settled = found.settle(generator(0, "settle"))
-    if settled != found:
-        raise LimnerError(
-            f"{found} leaves open what was done to an image; give numbers, as in {settled}, or leave --degradation out "
-            "to have it estimated"
-        )
-    return str(found)
-
-
-def _mask(path: str | Path) -> torch.Tensor:
-    """1 where the image at ``path`` is lighter than middle grey, ``(1, 1, h, w)``."""
-    from limner.restoration.picture_file import read
-    from limner.tasks.convert import Unusable
-
-    try:
-        with Path(path).expanduser().open("rb") as file:
-            seen = (read(file).images().mean(1, keepdim=True) >= 0.5).float()
-    except Unusable as reason:
-        raise LimnerError(f"the mask {path} cannot be used: {reason}") from None
-    if not bool(seen.any()):
-        raise LimnerError(f"the mask {path} is black all over, so no pixel was seen; white is what is left")
-    return seen
-
-
-def _method(method: str, options: dict[str, Any], memory: str | None) -> Restorer:
-    """The method of the catalogue, or the restorer that a run learned."""
-    from limner.restoration import CATALOGUE, restorer
-    from limner.restoration.trained import Trained
-    from limner.verbs.load import load
-
-    if method in CATALOGUE:
-        return restorer(method, **options)
-    try:
-        run = load(method, memory=memory)
-    except LimnerError as mistake:
-        known = ", ".join(("auto", *CATALOGUE))
-        raise LimnerError(f"{method!r} is neither a method ({known}) nor a run: {mistake}") from None
-    if options:
-        raise LimnerError(f"the options of {method} were fixed when it was trained; leave --option out")
-    return Trained.of(run)
-
-
-def _peak() -> int:
-    """The most memory that the process has had, in bytes."""
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else 1024 * most

@@ -10,6 +10,8 @@ import torch
 from limner.types import Params
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limner.engine import Run
     from limner.learners import Learner
     from limner.memory import Memory
@@ -47,14 +49,12 @@ def beforehand(task: Task, memory: Memory) -> list[str]:
     return told
 
 
-def afterwards(run: Run, task: Task, learned: ImageSet, samples: int) -> list[str]:
-    """What is to be told of what a run that generates has made, by so many samples, beside images ``learned`` from."""
+def afterwards(run: Run, task: Task, learned: ImageSet, made: Tensor) -> list[str]:
+    """What is to be told of the samples that a run to generate has ``made``, beside images ``learned`` from."""
     from limner.metrics.judgement import of_samples
-    from limner.seeds import derive
 
-    if task.goal != "generate" or "sample" not in run.learner.answers or run.state not in ("finished", "collapsed"):
+    if run.state not in ("finished", "collapsed"):
         return []
-    made = run.sample(samples, derive(run.seed, "scores"))
     return of_samples(made, learned, task.query, features_of(task).name)
 
 

@@ -1,0 +1,136 @@
+"""What a restoration was asked for: the files, the method, and what the user says of the damage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+
+if TYPE_CHECKING:
+    import torch
+
+    from limner.restoration import Knowledge, Restorer
+    from limner.tasks.files import Item
+
+RECORD, PAGE = "restored.json", "report.html"
+"""Beside the images: what was found, done and judged of each, and the page that shows it."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the user says of the damage, in place of what would be found."""
+
+    degradation: str | None
+    noise: float | None
+    mask: torch.Tensor | None
+    mask_name: str = ""
+
+    @property
+    def anything(self) -> bool:
+        """Whether something was said."""
+        return self.degradation is not None or self.noise is not None or self.mask is not None
+
+
+def told_by(
+    text: str, shape: tuple[int, int, int, int], damaged: torch.Tensor, found: float | None
+) -> tuple[Knowledge, bool]:
+    """What a degradation's text tells of images damaged by it, and whether it loses pixels, no one knows which."""
+    from limner.degradations import Chain, parse
+    from limner.degradations.operators import Downsample, LinearStage, Masked, Mosaic
+    from limner.restoration import Knowledge
+    from limner.seeds import generator
+
+    whole = parse(text)
+    stages = whole.parts if isinstance(whole, Chain) else (whole,)
+    linear, variance, loses = [], 0.0, False
+    brightness = float(damaged.clamp(0, 1).median())
+    for stage in stages:
+        values: dict[str, Any] = getattr(stage, "values", {})
+        word = getattr(stage, "word", "")
+        if isinstance(stage, LinearStage) and (not isinstance(stage, Masked) or isinstance(stage, Mosaic)):
+            linear.append(stage)
+        elif isinstance(stage, Masked) or word == "salt_and_pepper":
+            loses = True
+        if word in ("gaussian", "poisson_gaussian", "stripes"):
+            variance += (float(values["sigma"]) / 255) ** 2
+        if word in ("poisson", "poisson_gaussian"):
+            variance += brightness / float(values["photons"])
+        if word == "speckle":
+            variance += (float(values["strength"]) * brightness) ** 2
+    factor = 1
+    for stage in linear:
+        factor *= int(stage.values["factor"]) if isinstance(stage, Downsample) else 1  # type: ignore[arg-type]
+    clean = (shape[0], shape[1], factor * shape[2], factor * shape[3])
+    chain = Chain(linear)
+    known = Knowledge.of(chain, chain.sample(clean, generator(0, "operator")), clean, variance**0.5 or found)
+    return Knowledge(known.noise, known.operator, known.mask, text), loses
+
+
+def files(source: str | Path) -> tuple[list[Item], Path]:
+    """The image files of a folder, or the one file, and the folder that they are in."""
+    from limner.tasks.files import Item, open_folder
+    from limner.tasks.spec import parse
+
+    given = str(source).removeprefix("folder:")
+    path = Path(given).expanduser()
+    if path.is_file():
+        return [Item(path.name, "", path.stat().st_size, lambda: path.open("rb"))], path.parent
+    return open_folder(parse(f"folder:{given}")).items, path
+
+
+def own_names(names: list[str], items: list[Item]) -> list[str]:
+    """The names, with the whole of the old one before the ending where two would be the same."""
+    twice = {name for name in names if names.count(name) > 1 or name in (PAGE, RECORD)}
+    return [f"{item.name}.png" if name in twice else name for name, item in zip(names, items, strict=True)]
+
+
+def settled(text: str | None) -> str | None:
+    """The text as it is printed back; raises :class:`LimnerError` where it has ranges or choices."""
+    if text is None:
+        return None
+    from limner.degradations import parse
+    from limner.seeds import generator
+
+    found = parse(text)
+    settled = found.settle(generator(0, "settle"))
+    if settled != found:
+        raise LimnerError(
+            f"{found} leaves open what was done to an image; give numbers, as in {settled}, or leave --degradation out "
+            "to have it estimated"
+        )
+    return str(found)
+
+
+def mask_at(path: str | Path) -> torch.Tensor:
+    """1 where the image at ``path`` is lighter than middle grey, ``(1, 1, h, w)``."""
+    from limner.restoration.picture_file import read
+    from limner.tasks.convert import Unusable
+
+    try:
+        with Path(path).expanduser().open("rb") as file:
+            seen = (read(file).images().mean(1, keepdim=True) >= 0.5).float()
+    except Unusable as reason:
+        raise LimnerError(f"the mask {path} cannot be used: {reason}") from None
+    if not bool(seen.any()):
+        raise LimnerError(f"the mask {path} is black all over, so no pixel was seen; white is what is left")
+    return seen
+
+
+def method_of(method: str, options: dict[str, Any], memory: str | None) -> Restorer:
+    """The method of the catalogue, or the restorer that a run learned."""
+    from limner.restoration import CATALOGUE, restorer
+    from limner.restoration.trained import Trained
+    from limner.verbs.load import load
+
+    if method in CATALOGUE:
+        return restorer(method, **options)
+    try:
+        run = load(method, memory=memory)
+    except LimnerError as mistake:
+        known = ", ".join(("auto", *CATALOGUE))
+        raise LimnerError(f"{method!r} is neither a method ({known}) nor a run: {mistake}") from None
+    if options:
+        raise LimnerError(f"the options of {method} were fixed when it was trained; leave --option out")
+    return Trained.of(run)
