@@ -4,10 +4,13 @@ import pytest
 import torch
 
 from limner.config import Strategy
+from limner.degradations import parse
+from limner.engine import fit
 from limner.engine.optimisers import create, named
 from limner.engine.step import gradients, init_states, owned, step
 from limner.errors import LimnerError
 from limner.learners import create as create_learner
+from limner.tasks import Damaged, ImageSet, Task
 from limner.testing import tiny_batch
 from limner.types import Loss
 
@@ -162,3 +165,22 @@ def test_a_step_that_is_not_differentiated_takes_the_quick_way_to_the_same_place
         ends.append(found)
     for name, value in ends[0].params.items():
         assert torch.allclose(value, ends[1].params[name], rtol=1e-7, atol=1e-8), name
+
+
+@pytest.mark.parametrize("kind", ["vae", "gan", "flow", "restorer"])
+def test_networks_can_compute_in_bfloat16_while_parameters_and_losses_stay_exact(kind):
+    clean = ImageSet(torch.randint(0, 256, (6, 1, 16, 16), dtype=torch.uint8), "random")
+    restores = kind == "restorer"
+    images = Damaged(clean, parse("gaussian(25)")) if restores else clean
+    task = Task("restore" if restores else "generate", "few", images, None)
+    learner = create_learner(kind, (1, 16, 16), width=4)
+    exact, fast = (
+        fit(learner, task, Strategy(steps=2, batch=0, precision=word, guard=("none",)), seed=0)
+        for word in ("float32", "bfloat16")
+    )
+    assert fast.state == "finished"
+    assert all(value.dtype == torch.float32 and bool(value.isfinite().all()) for value in fast.params.values())
+    assert any(not torch.equal(exact.params[name], fast.params[name]) for name in exact.params)
+    for name, value in exact.curve[0].values.items():
+        if name.endswith(" loss"):
+            assert fast.curve[0].values[name] == pytest.approx(value, rel=0.05, abs=0.02)

@@ -220,7 +220,7 @@ def test_keyword_options_replace_written_ones_and_name_the_set():
     assert load(images.name).sha256 == images.sha256
     described = describe(images)
     assert (described["shape"], described["classes"]) == ([1, 16, 16], {"0": 178, "1": 182})
-    assert set(kinds()) == {"glyphs", "sprites", "digits", "photos", "folder", "zip", "npz", "idx", "hf"}
+    assert set(kinds()) == {"glyphs", "sprites", "leaves", "digits", "photos", "folder", "zip", "npz", "idx", "hf"}
 
 
 @needs_data

@@ -14,6 +14,9 @@ ACTIONS = ("restore-best", "lower-rate", "strengthen-r1", "raise-augmentation")
 UPDATES = ("full", "modulation", "low-rank")
 """How a start is adapted, as the words of ``Strategy.update``."""
 
+PRECISIONS = ("float32", "bfloat16")
+"""How exact the networks' products are, as the words of ``precision``."""
+
 ENDLESS = 10**9
 """So many steps are no limit: ``Strategy.seconds`` ends the training."""
 
@@ -39,6 +42,8 @@ class Strategy:
                     ``low-rank`` (products of narrow matrices of ``rank`` are added; see ``limner.engine.adapters``)
     anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
     preserve        weight of how differently images lie among each other from those of the start (CDC; 0 = none)
+    precision       ``float32``, or ``bfloat16`` for the networks' products in training: faster where the processor or
+                    GPU has it, and enough for most; parameters and losses stay as exact as they were
     early_stopping  whether held-out shots first tell how many of the steps to take (see ``limner.engine.held_out``)
     evaluate_every  steps between evaluations on the query set (0 = at the end only)
     guard           what is done when a game of several players goes wrong (see ``limner.engine.guard``): one or more of
@@ -69,6 +74,7 @@ class Strategy:
     rank: int = 4
     anchor: float = 0.0
     preserve: float = 0.0
+    precision: str = "float32"
     early_stopping: bool = False
     evaluate_every: int = 0
     guard: tuple[str, ...] = ("restore-best", "lower-rate")
@@ -90,6 +96,7 @@ class Strategy:
             (not 0 <= self.ema < 1, f"ema {self.ema}", "a number from 0 (none) to below 1"),
             (self.clip < 0, f"clip {self.clip}", "a number from 0 (0 = unclipped)"),
             (self.update not in UPDATES, f"update {self.update!r}", ", ".join(UPDATES)),
+            (self.precision not in PRECISIONS, f"precision {self.precision!r}", ", ".join(PRECISIONS)),
             (self.rank < 1, f"rank {self.rank}", "a whole number from 1"),
             (self.anchor < 0, f"anchor {self.anchor}", "a number from 0 (0 = none)"),
             (not 0 <= self.preserve < float("inf"), f"preserve {self.preserve}", "a number from 0 (0 = none)"),

@@ -321,8 +321,8 @@ def data(
     A data spec is KIND[:PATH][,option=value...], or simply the path of a folder, .zip, .npz or IDX file:
 
     \b
-      glyphs, digits, photos, sprites  images that come with Limner; glyphs has script=, characters=,
-                                       sprites (coloured things that never were) has kinds=
+      glyphs, digits, photos           images that come with Limner; glyphs has script=, characters=
+      sprites, leaves                  coloured things and scenes that never were, drawn; both have kinds=
       folder:PATH, zip:PATH            image files; sub-folders are classes
       npz:PATH                         a NumPy archive; images=, labels=, groups= name its arrays
       idx:PATH                         a file in MNIST's format; labels= is the file of labels
@@ -337,7 +337,7 @@ def data(
       classes=cat+dog, classes=c*      only these classes, by their names; classes=5 is the class called 5,
                                        classes=0-4 those called 0 to 4; never places in the list
       limit=20                         at most so many images of each class
-      per_class=20, seed=1             for glyphs, photos, sprites: how many to draw of each class, and which
+      per_class=20, seed=1             for these: how many to draw of each class, and which
       memory_limit=500000000           bytes above which images are mapped from a file on the disk
     """
     from limner.verbs.data import describe as verb

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 KINDS = (
-    "glyphs, sprites, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, "
+    "glyphs, sprites, leaves, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, "
     "then ,option=value as needed"
 )
 MODELS = "scratch, shipped:NAME, or a model: its sha256, name or run (limner memory list starts shows the starts)"

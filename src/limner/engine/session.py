@@ -25,7 +25,7 @@ from limner.engine.held_out import Features, Limits
 from limner.engine.optimisers import create
 from limner.engine.pictures import pictured
 from limner.engine.run import Run, curve_csv, sample_bytes
-from limner.engine.step import StepResult, init_states, step
+from limner.engine.step import StepResult, init_states, precision, step
 from limner.learners import Learner, batch_of, describe
 from limner.learners.base import Remembering
 from limner.model_file import write_atomically
@@ -164,20 +164,21 @@ class Session:
             batch = self._batch(training) | self.guard.extras(training)
             draws = self.learner.draw(batch, training.random)
             rate = strategy.learning_rate * training.slowed * self._schedule(training)
-            result = step(
-                self.learner,
-                optimiser,
-                training.params,
-                training.states,
-                batch,
-                draws,
-                rate,
-                player_rates=strategy.player_rates,
-                frozen=strategy.frozen,
-                clip=strategy.clip,
-                anchor=strategy.anchor,
-                start=self.begun,
-            )
+            with precision(strategy.precision, self.begun):
+                result = step(
+                    self.learner,
+                    optimiser,
+                    training.params,
+                    training.states,
+                    batch,
+                    draws,
+                    rate,
+                    player_rates=strategy.player_rates,
+                    frozen=strategy.frozen,
+                    clip=strategy.clip,
+                    anchor=strategy.anchor,
+                    start=self.begun,
+                )
             losses = {player: float(loss.value) for player, loss in result.losses.items()}
             if not _finite(losses, result):
                 if not self._roll_back(training):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 import torch
@@ -89,6 +90,19 @@ def gradients(
     if not create_graph:
         loss = Loss(loss.value.detach(), {name: term.detach() for name, term in loss.terms.items()})
     return dict(zip(own, found, strict=True)), loss
+
+
+def precision(word: str, params: Params) -> AbstractContextManager[object]:
+    """Within it networks compute as ``Strategy.precision`` says, on the device of ``params``; float32 is as ever.
+
+    >>> with precision("bfloat16", {"a": torch.ones(1)}):
+    ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+    torch.bfloat16
+    """
+    if word == "float32":
+        return nullcontext()
+    device = next((value.device.type for value in params.values()), "cpu")
+    return torch.autocast(device, dtype=torch.bfloat16)
 
 
 def dot(left: Params, right: Params) -> Tensor:

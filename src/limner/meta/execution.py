@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from limner.engine.step import precision
 from limner.learners.base import Learner
 from limner.meta.algorithms import MetaGradient, meta_gradient
 from limner.meta.inner import Episode
@@ -48,7 +49,7 @@ def mean_gradient(
     many threads as torch has, with one core each, in the memory of that many tasks. ``vmap`` does ``plan.chunk`` of
     them at once (every episode must have the same shapes). All give the same to rounding.
     """
-    with _precision(plan, start):
+    with precision(plan.precision, start):
         if execution == "vmap":
             size = plan.chunk or len(episodes)
             chunks = [episodes[first : first + size] for first in range(0, len(episodes), size)]
@@ -109,10 +110,13 @@ def _shared(
     workers = torch.get_num_threads()
     if workers not in _POOLS:
         _POOLS[workers] = ThreadPoolExecutor(workers, "limner-task", initializer=torch.set_num_threads, initargs=(1,))
+
+    def gradient_of(episode: Episode) -> MetaGradient:
+        with precision(plan.precision, start):  # it is a thread's own
+            return meta_gradient(learner, plan, start, episode, progress=progress)
+
     with _threads_kept():
-        yield from _POOLS[workers].map(
-            lambda episode: meta_gradient(learner, plan, start, episode, progress=progress), episodes
-        )
+        yield from _POOLS[workers].map(gradient_of, episodes)
 
 
 @contextmanager
@@ -148,15 +152,6 @@ def _on_gpu(start: Params) -> bool:
 def _wait(start: Params) -> None:
     if _on_gpu(start):
         torch.cuda.synchronize()
-
-
-@contextmanager
-def _precision(plan: MetaPlan, start: Params) -> Iterator[None]:
-    if plan.precision == "float32":
-        yield
-        return
-    with torch.autocast("cuda" if _on_gpu(start) else "cpu", dtype=torch.bfloat16):
-        yield
 
 
 def _leave() -> None:

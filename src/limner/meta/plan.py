@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from limner.config import PRECISIONS
 from limner.errors import LimnerError
 
 
@@ -44,7 +45,6 @@ Storkey 2019); iMAML (Rajeswaran et al. 2019); prototypical networks (Snell, Swe
 
 ADAPTS = ("", "all", "head", "body")
 EXECUTIONS = ("auto", "loop", "threads", "vmap")
-PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)

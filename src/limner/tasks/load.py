@@ -57,6 +57,10 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
         from limner.tasks.photos import open_photos
 
         return _from_arrays(open_photos(known), known, name, progress)
+    if known.kind == "leaves":
+        from limner.tasks.leaves import open_leaves
+
+        return _from_arrays(open_leaves(known), known, name, progress)
     if known.kind == "sprites":
         from limner.tasks.sprites import open_sprites
 

@@ -90,6 +90,11 @@ KINDS: dict[str, Kind] = {
         "",
         ("kinds", "per_class", "seed"),
     ),
+    "leaves": Kind(
+        "patches of random scenes, much as photographs, each scene a class; options kinds, per_class, seed",
+        "",
+        ("kinds", "per_class", "seed"),
+    ),
     "photos": Kind("patches of photographs, each photograph a class (scikit-image)", "", ("per_class", "seed")),
     "folder": Kind("a folder of images; sub-folders, where there are any, are the classes", "PATH", ("part",)),
     "zip": Kind("a zip archive of images, read as a folder without unpacking it", "PATH", ("part",)),
