@@ -6,6 +6,7 @@ from limner.learners import CATALOGUE, create
 from limner.testing import CHECKS, tiny_batch
 
 POINTS = {"latents": 2, "width": 1, "network": "mlp"}
+TWO_DOMAINS = {"classes": 2, "source_classes": 2, "features": 4, "width": 4}
 
 LEARNERS = {
     "vae": ("vae", (1, 16, 16), {"latents": 3, "width": 4}, 0),
@@ -79,7 +80,28 @@ LEARNERS = {
     "restorer ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
     "restorer unet": ("restorer", (3, 16, 16), {"network": "unet", "width": 2, "depth": 5, "loss": "charbonnier"}, 0),
     "restorer nafnet": ("restorer", (1, 16, 16), {"network": "nafnet", "width": 2, "depth": 5}, 0),
+    "restorer alone": ("restorer", (1, 16, 16), {"width": 3, "depth": 3}, 0),
+    "restorer alone ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
     "regressor": ("regressor", (1, 4, 4), {"width": 5}, 2),
+    "two-domains adversarial": (
+        "two-domains",
+        (1, 16, 16),
+        TWO_DOMAINS | {"alignment": "adversarial", "schedule": "constant", "balance": "learned"},
+        4,
+    ),
+    "two-domains correlation shared": (
+        "two-domains",
+        (1, 16, 16),
+        TWO_DOMAINS | {"alignment": "correlation", "schedule": "constant", "heads": "shared"},
+        4,
+    ),
+    "two-domains kernel": (
+        "two-domains",
+        (1, 16, 16),
+        TWO_DOMAINS | {"alignment": "kernel", "schedule": "constant", "target": 0.5},
+        4,
+    ),
+    "two-domains rising": ("two-domains", (1, 16, 16), TWO_DOMAINS | {"balance": "rising", "steps": 2}, 4),
 }
 
 
@@ -89,6 +111,8 @@ def test_contract(row, check):
     kind, image_shape, options, classes = LEARNERS[row]
     inputs = image_shape[0] if kind == "restorer" else options.get("input_channels", 0)
     batch = tiny_batch(image_shape, classes, input_channels=inputs)
+    if "alone" in row:
+        batch = {"inputs": batch["inputs"]}
     check(create(kind, image_shape, **options), batch)
 
 

@@ -20,11 +20,12 @@ from limner.learners.regressor import Regressor
 from limner.learners.restorer import Restorer
 from limner.learners.set_flow import SetFlow
 from limner.learners.set_vae import SetVAE
+from limner.learners.two_domains import TwoDomains
 from limner.learners.vae import VAE
 from limner.learners.vae_gan import VAEGAN
 from limner.learners.vq_vae import VQVAE
 from limner.tasks.image_set import ImageSet
-from limner.tasks.pairs import Domains, TwoSided
+from limner.tasks.pairs import Alone, Domains, TwoSided
 from limner.tasks.points import Points
 from limner.types import Batch
 
@@ -45,6 +46,7 @@ CATALOGUE: dict[str, Any] = {
         VQVAE,
         VAEGAN,
         IMLE,
+        TwoDomains,
     )
 }
 """Every learner by the name that the command line and the memory use."""
@@ -66,6 +68,7 @@ __all__ = [
     "Restorer",
     "SetFlow",
     "SetVAE",
+    "TwoDomains",
     "batch_of",
     "create",
     "describe",
@@ -141,10 +144,13 @@ def for_classes(description: dict[str, Any], classes: int) -> dict[str, Any] | N
 def batch_of(images: ImageSet | Points) -> Batch:
     """The whole image set as one batch: floats in [0, 1], labels where it has them. Of points: inputs and targets.
 
-    Of pairs and of unpaired domains: the targets as ``images``, and ``inputs``; as many of both.
+    Of pairs and of unpaired domains: the targets as ``images``, and ``inputs``; as many of both. Of damaged images
+    alone: ``inputs``, and no ``images``.
     """
     if isinstance(images, Points):
         return {"inputs": images.inputs, "targets": images.targets}
+    if isinstance(images, Alone):
+        return {"inputs": images.inputs.floats()}
     if isinstance(images, TwoSided):
         if isinstance(images, Domains):
             images = images.select(torch.arange(len(images)))
