@@ -26,7 +26,7 @@ def test_augmentations_are_pure_and_stay_in_range(name, shape):
 
 def test_a_flat_image_stays_flat_under_movement():
     flat = torch.full((4, 1, 16, 16), 0.25)
-    for name in ("shift", "affine", "flip", "elastic", "cutout"):
+    for name in ("shift", "affine", "flip", "turn", "elastic", "cutout"):
         assert torch.allclose(augment(flat, (name,), drawn()), flat, atol=1e-6)
 
 
@@ -40,6 +40,17 @@ def test_shift_moves_whole_pixels():
     assert (places % 32 - 16).abs().max() == 3
 
 
+def test_turn_gives_each_of_the_eight_symmetries_and_only_those():
+    image = torch.arange(16.0).view(1, 1, 4, 4) / 16
+    turned = augment(image.expand(400, -1, -1, -1), ("turn",), drawn())
+    ways = [torch.rot90(side, count, (1, 2)) for side in (image[0], image[0].flip(2)) for count in range(4)]
+    seen = [sum(torch.equal(one, way) for one in turned) for way in ways]
+    assert sum(seen) == 400
+    assert min(seen) > 25
+    with pytest.raises(LimnerError, match="4×8 cannot be turned"):
+        augment(torch.zeros(1, 1, 8, 4), ("turn",), drawn())
+
+
 def test_flip_mirrors_about_half():
     images = torch.rand(400, 1, 16, 16, generator=drawn(2))
     flipped = augment(images, ("flip",), drawn())
@@ -48,7 +59,7 @@ def test_flip_mirrors_about_half():
 
 
 def test_unknown_name_is_told():
-    with pytest.raises(LimnerError, match="shift, affine, flip, colour"):
+    with pytest.raises(LimnerError, match="shift, affine, flip, turn, colour"):
         augment(torch.zeros(1, 1, 16, 16), ("spin",), drawn())
 
 

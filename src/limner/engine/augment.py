@@ -30,17 +30,20 @@ def augment(images: Tensor, names: tuple[str, ...], generator: torch.Generator) 
     return images
 
 
-MOVES = ("shift", "affine", "flip", "elastic")
+MOVES = ("shift", "affine", "flip", "turn", "elastic")
 """Augmentations that only move pixels, which can be done alike to an image and to what it is made from."""
 
 
 def augmented(batch: Batch, names: tuple[str, ...], generator: torch.Generator) -> Batch:
-    """The batch with its ``images`` augmented, and its ``inputs``, where there are such images, moved alike.
+    """The batch with its ``images`` augmented, and its ``inputs``, where there are such images, moved alike; of damaged
+    images alone those.
 
     >>> both = {"images": torch.rand(2, 1, 8, 8), "inputs": torch.zeros(2, 3, 8, 8)}
     >>> augmented(both, ("flip",), torch.Generator().manual_seed(0))["inputs"].shape
     torch.Size([2, 3, 8, 8])
     """
+    if "images" not in batch:
+        return {**batch, "inputs": augment(batch["inputs"], names, generator)}
     images = batch["images"]
     if "inputs" not in batch:
         return {**batch, "images": augment(images, names, generator)}
@@ -88,6 +91,19 @@ def flip(images: Tensor, generator: torch.Generator) -> Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(3), images)
 
 
+def turn(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Turns each square image by a multiple of 90° and mirrors every other one, by chance: one of eight ways.
+
+    Raises :class:`LimnerError` for images that are not square.
+    """
+    if images.shape[2] != images.shape[3]:
+        raise LimnerError(f"images of {images.shape[3]}×{images.shape[2]} cannot be turned in place; use flip")
+    chosen = torch.randint(8, (len(images), 1, 1, 1), generator=generator)
+    images = torch.where(chosen >= 4, images.flip(3), images)
+    images = torch.where(chosen % 4 >= 2, images.flip(2, 3), images)
+    return torch.where(chosen % 2 == 1, images.transpose(2, 3), images)
+
+
 def colour(images: Tensor, generator: torch.Generator) -> Tensor:
     """Changes brightness (±15%) and contrast (±20%)."""
     brightness = _uniform(len(images), 0.15, generator)[:, None, None, None]
@@ -125,6 +141,7 @@ CATALOGUE: dict[str, tuple[Augmentation, str]] = {
     "shift": (shift, "moves by whole pixels, up to 8% of the side"),
     "affine": (affine, "small turns, scales, shears and shifts"),
     "flip": (flip, "mirrors half of the images left to right"),
+    "turn": (turn, "turns by multiples of 90° and mirrors"),
     "colour": (colour, "small changes of brightness and contrast"),
     "elastic": (elastic, "smooth bends, by up to 5% of the side"),
     "cutout": (cutout, "covers a square of half the side; for classifiers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -124,6 +125,7 @@ class Dictionary:
     def _learned(self, patches: Tensor, noise: float, generator: torch.Generator) -> Tensor:
         """Atoms of length 1, ``(atoms, pixels)``, from patches of which some at least are more than noise."""
         from sklearn.decomposition import MiniBatchDictionaryLearning
+        from sklearn.exceptions import ConvergenceWarning
 
         chosen = patches[torch.randperm(len(patches), generator=generator)[: self.examples]]
         learner = MiniBatchDictionaryLearning(
@@ -136,7 +138,9 @@ class Dictionary:
             tol=0.0,
             random_state=int(torch.randint(2**31, (), generator=generator)),
         )
-        found = torch.from_numpy(learner.fit(chosen.numpy() / noise).components_)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # of codes on the way, which pursuit finds anew
+            found = torch.from_numpy(learner.fit(chosen.numpy() / noise).components_)
         lengths = found.norm(dim=1, keepdim=True)
         used = lengths[:, 0] > 1e-8
         atoms: Tensor = found[used] / lengths[used]
