@@ -364,8 +364,8 @@ def story(rows: list[dict[str, Any]], scale: Scale, costs: list[dict[str, Any]])
         f"{', '.join(map(str, RATES))} that did best on {scale.tuning} validation characters. *Recognised*: the share "
         f"of samples that a classifier, trained on the drawings held back, takes for their own character among {WAYS}. "
         f"Every learned beginning had {scale.seconds:.0f} s of one core ({told}). `seconds` are of one core, for one "
-        f"adaptation. The steps and the three strategies that are shown further are those of the lowest kernel distance "
-        f"among samples whose nearest-training ratio is at least {NEW}.\n\n"
+        f"adaptation. The three strategies with 1 and 10 shots are those of the lowest kernel distance among samples "
+        f"whose nearest-training ratio is at least {NEW}.\n\n"
         f"- {first}, 10 steps, less {plain}, 200 steps, character by character: {differences}."
     )
 
