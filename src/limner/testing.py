@@ -32,7 +32,7 @@ from limner.meta.execution import mean_gradient
 from limner.meta.inner import Episode, with_rates
 from limner.meta.plan import ALGORITHMS, MetaPlan
 from limner.seeds import generator
-from limner.tasks import ImageSet, Pairs, Task
+from limner.tasks import Alone, ImageSet, Pairs, Task
 from limner.types import Batch, Draws, Params, Request
 
 Check = Callable[[Learner, Batch], None]
@@ -208,7 +208,7 @@ def _direction(like: Params) -> Params:
 
 def _episode(learner: Learner, batch: Batch, seed: int) -> Episode:
     random = generator(seed, "episode")
-    order = torch.randperm(len(batch["images"]), generator=random)
+    order = torch.randperm(len(next(iter(batch.values()))), generator=random)
     query: Batch = {name: value[order] for name, value in batch.items()}
     inner: Batch = {name: torch.stack([value, value.flip(0)]) for name, value in batch.items()}
     draws: list[Draws] = [_doubles(learner.draw(batch, random)) for _ in range(2)]
@@ -217,6 +217,9 @@ def _episode(learner: Learner, batch: Batch, seed: int) -> Episode:
 
 
 def _task(learner: Learner, batch: Batch) -> Task:
+    if "images" not in batch:
+        alone = Alone(ImageSet(batch["inputs"].mul(255).to(torch.uint8), "contract"))
+        return Task("restore", "contract", alone, alone)
     labels = batch.get("labels")
     names = tuple(str(index) for index in range(int(labels.max()) + 1)) if labels is not None else ()
     images = ImageSet(batch["images"].mul(255).to(torch.uint8), "contract", labels, names)

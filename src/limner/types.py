@@ -14,7 +14,7 @@ begin with ``fitted.`` belong to no player (they are computed after training, e.
 Batch = dict[str, Tensor]
 """``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes. Of points:
 ``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32. Of images to be made from others: ``images`` are
-the targets, ``inputs`` the images that they are made from, of the same side."""
+the targets, ``inputs`` the images that they are made from, of the same side; of damaged images alone only ``inputs``."""
 
 Draws = dict[str, Tensor]
 """All randomness of one training step, drawn beforehand, so that a loss is a pure function."""

@@ -11,7 +11,7 @@ from limner.engine.augment import CATALOGUE, MOVES
 from limner.engine.step import owned
 from limner.errors import LimnerError
 from limner.learners import Learner
-from limner.tasks import Pairs, Task, TwoSided
+from limner.tasks import Alone, Pairs, Task, TwoSided
 from limner.types import FITTED, Params
 
 
@@ -76,8 +76,10 @@ def _check_sides(learner: Learner, task: Task, strategy: Strategy) -> None:
             f"a pix2pix learns from pairs, but the {len(support.inputs):,} images of {support.inputs.name} and the "
             f"{len(support.targets):,} of {support.targets.name} are none; use the learner cycle, or give --pairs"
         )
-    if restores and not isinstance(support, Pairs):
-        raise LimnerError(f"a restorer learns from pairs, damaged and clean; {task.name} does not give them")
+    if restores and not isinstance(support, (Pairs, Alone)):
+        raise LimnerError(
+            f"a restorer learns from pairs, damaged and clean, or from damaged images alone; {task.name} gives neither"
+        )
     wanted = (learner.options.get("input_channels", learner.image_shape[0]), *learner.image_shape[1:])
     inputs = support.select(torch.arange(1)).inputs
     if inputs.shape != wanted:

@@ -12,6 +12,7 @@ from limner.errors import LimnerError
 from limner.learners.checks import check_words
 from limner.networks import Template
 from limner.networks.restorers import NETWORKS, build, padded, reach
+from limner.objectives.alone import draw_hidden, hidden_pixels
 from limner.types import Batch, Draws, Loss, Params, Request
 
 _TOGETHER = 2**18
@@ -25,7 +26,10 @@ class Restorer:
     """f(x) = x − R(x): the network R tells the damage of an image x (Zhang et al. 2017, DnCNN, eq. 1).
 
     With y the clean image and d = f(x) − y, the net minimises the mean over pixels of d² (``l2``), \\|d\\| (``l1``) or
-    √(d² + 10⁻⁶) (``charbonnier``; Charbonnier et al. 1994).
+    √(d² + 10⁻⁶) (``charbonnier``; Charbonnier et al. 1994). Where a batch holds damaged images alone (``inputs`` and no
+    ``images``), it is the mean over pixels that were hidden from f, of what it tells of them less what they were
+    (:func:`limner.objectives.alone.hidden_pixels`): that learns to take away noise that is another in each pixel. An
+    inner loop on such batches and an outer loss on pairs learn a start that adapts to damaged images alone.
 
     An ``ffdnet`` is told how strong the noise is: in training the root mean square of x − y of each pair, which for
     noise of standard deviation σ is σ; in use what the request says, or where it says nothing, an estimate
@@ -76,18 +80,24 @@ class Restorer:
         return self._net.init(seed)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """Nothing random happens in a step: the damage is in the batch."""
-        return {}
+        """Of damaged images alone, which pixels to hide; otherwise nothing, for the damage is in the batch."""
+        return {} if "images" in batch else draw_hidden(batch["inputs"], generator)
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
         """As the class says; terms ``absolute error`` and ``psnr`` (of the whole batch, in decibels)."""
         if "inputs" not in batch:
-            raise LimnerError("a restorer learns from pairs; give damaged and clean images")
-        damaged, clean = batch["inputs"], batch["images"]
-        noise = (damaged - clean).square().mean((1, 2, 3)).clamp(min=_LEAST_SQUARE).sqrt()
-        wrong = self.restored(params, damaged, noise) - clean
-        squares, distances = wrong.square().mean(), wrong.abs().mean()
-        values = {"l2": squares, "l1": distances, "charbonnier": (wrong.square() + _SMOOTH**2).sqrt().mean()}
+            raise LimnerError("a restorer learns from pairs; give damaged and clean images, or damaged ones alone")
+        damaged = batch["inputs"]
+        if "images" in batch:
+            clean, share = batch["images"], damaged.new_ones(())
+            noise = (damaged - clean).square().mean((1, 2, 3)).clamp(min=_LEAST_SQUARE).sqrt()
+            wrong = self.restored(params, damaged, noise) - clean
+        else:
+            noise, share = noise_of(damaged), draws["hidden"].to(damaged).mean()
+            wrong = hidden_pixels(lambda covered: self.restored(params, covered, noise), damaged, draws)
+        squares, distances = wrong.square().mean() / share, wrong.abs().mean() / share
+        smooth = ((wrong.square() + _SMOOTH**2).sqrt() - _SMOOTH).mean() / share + _SMOOTH
+        values = {"l2": squares, "l1": distances, "charbonnier": smooth}
         terms = {"absolute error": distances, "psnr": -10 * squares.clamp(min=_LEAST_SQUARE).log10()}
         return Loss(values[self.options["loss"]], terms)
 
@@ -97,7 +107,7 @@ class Restorer:
         noise  standard deviations ``(n,)`` of intensities in [0, 1], which only an ``ffdnet`` asks for
         """
         height, width = images.shape[-2:]
-        whole = padded(images, self.multiple).contiguous(memory_format=torch.channels_last)  # faster convolutions
+        whole = padded(images, self.multiple).movedim(-3, -1).contiguous().movedim(-1, -3)  # for faster convolutions
         if self.options["network"] == "ffdnet":
             damage = self._net(params, whole, noise_of(images) if noise is None else noise)
         else:

@@ -9,12 +9,13 @@ from limner.tasks.image_set import ImageSet
 from limner.tasks.load import describe, kinds, load
 from limner.tasks.n_way import NWayFamily
 from limner.tasks.pair_spec import load_sides, split_sides
-from limner.tasks.pairs import Domains, Pairs, TwoSided, one_pass
+from limner.tasks.pairs import Alone, Domains, Pairs, TwoSided, one_pass
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.restoration import Damaged, restoration_task
 from limner.tasks.task import Task, split
 
 __all__ = [
+    "Alone",
     "Damaged",
     "DegradationFamily",
     "Domains",

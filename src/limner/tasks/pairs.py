@@ -78,6 +78,26 @@ class Pairs(TwoSided):
         super().__init__(inputs, targets, name)
 
 
+class Alone(TwoSided):
+    """Damaged images with no clean ones: nobody has the targets, and the ``inputs`` themselves stand in their place.
+
+    A restorer learns from them as :mod:`limner.objectives.alone` says; no one may take them for the truth.
+
+    >>> alone = Alone(ImageSet(torch.zeros(3, 1, 16, 16, dtype=torch.uint8), "noisy"))
+    >>> len(alone), alone.name, alone.targets is alone.inputs
+    (3, 'noisy', True)
+    """
+
+    def __init__(self, inputs: ImageSet, name: str = "") -> None:
+        super().__init__(inputs, inputs, name or inputs.name)
+        object.__setattr__(self, "notes", inputs.notes)
+        object.__setattr__(self, "licence", inputs.licence)
+
+    def select(self, indices: Tensor, name: str | None = None) -> Alone:  # type: ignore[override]
+        """The images at ``indices`` (int64 or bool)."""
+        return Alone(self.inputs.select(indices), name or self.name)
+
+
 class Domains(TwoSided):
     """Two sets of images, of any sizes, where no image belongs to one of the other set.
 
