@@ -39,10 +39,14 @@ SCALES: dict[str, dict[str, float]] = {
         **{f"mean_{index}": 0.4 for index in range(PROJECTIONS)},
         **{f"deviation_{index}": 0.1 for index in range(PROJECTIONS)},
     },
+    "table": {
+        "rows": 2.0, "columns": 2.0, "classes": 1.0, "uneven": 0.2, "missing": 0.2, "skewness": 1.0, "whole": 0.4,
+        "correlation": 0.2, "told": 0.2,
+    },
 }  # fmt: skip
 """How far each statistic lies from one kind of images to another: its standard deviation over the means of eleven kinds
-(handwriting of three sorts, clothes in grey and colour, objects, tiles, emoji, photographs); counts and features by
-judgement: unit vectors with a cosine of about 0.7 between kinds."""
+(handwriting of three sorts, clothes in grey and colour, objects, tiles, emoji, photographs); counts, tables and features
+by judgement: of features, unit vectors with a cosine of about 0.7 between kinds."""
 
 
 @dataclass(frozen=True)
