@@ -34,10 +34,13 @@ from limner.memory.store import Memory
 from limner.model_file import StoredModel
 from limner.tasks.task import Task
 
-META_LABEL = {"generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance", "restore": "psnr"}
+META_LABEL = {
+    "generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance", "restore": "psnr",
+    "regress": "r2", "cluster": "adjusted_rand",
+}  # fmt: skip
 """The score by which the adviser judges, for each goal."""
 
-HIGHER_IS_BETTER = {"accuracy", "psnr"}
+HIGHER_IS_BETTER = {"accuracy", "psnr", "r2", "adjusted_rand"}
 
 BORNE = 8
 """A start bears this times the square of the number of images in steps, before its samples are copies of them."""
@@ -257,9 +260,11 @@ class Adviser:
         self, session: Session, task: Task, kind: str | None, learner: str, strategy: str, start: str | None
     ) -> tuple[dict[str, Any], Strategy, str] | None:
         """The learner, strategy and configuration with these ids; ``None`` where they cannot be used here."""
-        from limner.learners import for_classes
+        from limner.learners import CATALOGUE, for_classes
 
         description = session.get_one(LearnerRow, learner).describe()
+        if description["kind"] not in CATALOGUE:  # a black box, which is not adapted
+            return None
         classes = len(task.support.class_names)
         how = Strategy.from_json(session.get_one(StrategyRow, strategy).content)
         if start is not None:  # it may have been named otherwise then
