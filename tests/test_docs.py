@@ -6,8 +6,11 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
+from PIL import Image
+from skimage import data
 
 from limner.cli.main import app
 
@@ -82,10 +85,15 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LIMNER_MEMORY", str(tmp_path / "memory"))
     (text,) = blocks(ROOT / "README.md", "python")
+    noisy = data.camera()[:64, 180:244] + np.random.default_rng(0).normal(0, 20, (64, 64))
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save("damaged.png")
     names: dict[str, object] = {}
     exec(compile(text, "README.md", "exec"), names)
     assert names["images"].shape == (16, 1, 28, 28)  # type: ignore[attr-defined]
     assert (tmp_path / "runs" / "threes" / "report.html").exists()
+    assert (tmp_path / "runs" / "mended" / "damaged.png").exists()
+    assert "Noise with a standard deviation of" in names["mended"].record["images"][0]["sentences"][0]  # type: ignore[attr-defined]
+    assert names["clean"].shape == (16, 1, 28, 28)  # type: ignore[attr-defined]
     assert "Score(value=" in capsys.readouterr().out
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limner.verbs.load import load
     from limner.verbs.meta_train import meta_train
     from limner.verbs.recommend import recommend
+    from limner.verbs.restore import restore
     from limner.verbs.resume import resume
     from limner.verbs.sample import sample
     from limner.verbs.train import train
@@ -60,6 +61,7 @@ _HOMES = {
     "nearest": "limner.verbs.inspect",
     "push": "limner.verbs.hub",
     "recommend": "limner.verbs.recommend",
+    "restore": "limner.verbs.restore",
     "resume": "limner.verbs.resume",
     "sample": "limner.verbs.sample",
     "split": "limner.tasks",
@@ -93,6 +95,7 @@ __all__ = [
     "nearest",
     "push",
     "recommend",
+    "restore",
     "resume",
     "sample",
     "split",

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from limner.errors import LimnerError
 from limner.restoration.base import Restorer
 from limner.restoration.deconvolution import RichardsonLucy, Wiener
+from limner.restoration.generative import GenerativePrior
 from limner.restoration.inpainting import Biharmonic
 from limner.restoration.patches import BM3D, NonLocalMeans
 from limner.restoration.plug_and_play import PlugAndPlay
@@ -37,13 +38,18 @@ CATALOGUE: dict[str, Entry] = {
     "blind-spot": Entry(BlindSpot, "unknown noise, lost pixels: learned from the images themselves; slow"),
     "deep-image-prior": Entry(DeepImagePrior, "anything linear, unknown noise: a network drawn to it; very slow"),
     "plug-and-play": Entry(PlugAndPlay, "known blur, lost pixels, down-sampling, with the denoiser prior=NAME"),
+    "generative-prior": Entry(GenerativePrior, "anything linear, for images such as the generator run=RUN makes; slow"),
 }
+
+AUTO_PRIOR = "total-variation"
+"""The denoiser that plug-and-play takes where none is named."""
 
 
 def restorer(name: str, **options: Any) -> Restorer:
     """The restorer of that name with its options: words, whole numbers from 1, or numbers from 0.
 
-    Of plug-and-play, ``prior`` is another restorer or the name of one.
+    Of plug-and-play, ``prior`` is another restorer, the name of one, or ``auto``: :data:`AUTO_PRIOR`. Of
+    generative-prior, ``run`` is a run of a learner with latents (:func:`limner.load`).
 
     Raises :class:`LimnerError` for a name or an option that there is not, telling those that there are.
 
@@ -61,8 +67,10 @@ def restorer(name: str, **options: Any) -> Restorer:
             raise LimnerError(f"{name} has no option {option!r}; there are: {told}")
         _check(name, option, value, known[option])
     if name == "plug-and-play":
-        prior = options.pop("prior", "total-variation")
-        options["prior"] = restorer(prior) if isinstance(prior, str) else prior
+        prior = options.pop("prior", "auto")
+        options["prior"] = restorer(AUTO_PRIOR if prior == "auto" else prior) if isinstance(prior, str) else prior
+    if name == "generative-prior" and not hasattr(options.get("run"), "learner"):
+        raise LimnerError(f"{name} needs the option run: a run whose generator makes such images, as limner.load gives")
     return CATALOGUE[name].make(**options)
 
 
@@ -74,15 +82,13 @@ def options_of(name: str) -> dict[str, Any]:
     """
     make = CATALOGUE[name].make
     assert is_dataclass(make)
-    return {
-        field.name: "total-variation" if field.default is MISSING else field.default for field in fields(make)
-    }  # fmt: skip
+    return {field.name: "auto" if field.default is MISSING else field.default for field in fields(make)}
 
 
 def _check(name: str, option: str, value: Any, default: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     if isinstance(default, str):
-        right, well = "a word", isinstance(value, str) or option == "prior"
+        right, well = "a word", isinstance(value, str) or option in ("prior", "run")
     elif isinstance(default, int):
         right, well = "a whole number from 1", number and isinstance(value, int) and value >= 1
     else:

@@ -65,10 +65,7 @@ class PlugAndPlay:
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
         first, least = (FIRST, LEAST) if knowledge.mask is None or knowledge.operator is not None else FILLED
-        if (first, least) == FILLED:
-            prior = Biharmonic().restore(images, knowledge, generator)
-        else:
-            prior = smooth(images, knowledge, weight, beginning(images, knowledge))
+        prior = first_guess(images, knowledge, generator)
         linear = knowledge.linear(shape_of(images))
         descend = self.scheme == "proximal-gradient"
         step = 1 / (1.05 * linear.norm(generator).to(images).view_as(weight)) ** 2 if descend else weight
@@ -80,6 +77,13 @@ class PlugAndPlay:
                 data = near(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
             prior = self.prior.restore(data, Knowledge(noise=strength), generator)
         return near(images, knowledge, prior, torch.zeros_like(weight)) if exact else prior
+
+
+def first_guess(images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:
+    """What an iteration begins from: the biharmonic solution where pixels were only lost, else Tikhonov's."""
+    if knowledge.mask is not None and knowledge.operator is None:
+        return Biharmonic().restore(images, knowledge, generator)
+    return smooth(images, knowledge, images.new_full((len(images), 1, 1, 1), 1e-3), beginning(images, knowledge))
 
 
 def schedule(noise: float, steps: int, first: float = FIRST) -> list[float]:

@@ -70,7 +70,7 @@ class ZeroShotNoise2Noise:
         def rate(step: int) -> float:
             return self.rate / (2 if 4 * step > 3 * self.steps else 1)
 
-        params = _last(descend(_fresh(net, image, generator), loss, self.steps, rate))
+        params = last(descend(_fresh(net, image, generator), loss, self.steps, rate))
         with torch.no_grad():
             return image - net(params, image)  # type: ignore[no-any-return]
 
@@ -117,7 +117,7 @@ class BlindSpot:
 
         schedule = torch.cos(torch.linspace(0, torch.pi, self.steps + 1)).add(1).div(2).tolist()
         begun = _fresh(net, images, generator)
-        params = _last(descend(begun, loss, self.steps, lambda step: self.rate * schedule[step]))
+        params = last(descend(begun, loss, self.steps, lambda step: self.rate * schedule[step]))
         with torch.no_grad():
             found = torch.zeros_like(images)
             for place in range(16):
@@ -315,7 +315,8 @@ class _Small(nn.Module):
         return self.third(functional.leaky_relu(self.second(inner), 0.2))  # type: ignore[no-any-return]
 
 
-def _last(ways: Iterator[Params]) -> Params:
+def last(ways: Iterator[Params]) -> Params:
+    """The last of what :func:`descend` yields."""
     found: Params = {}
     for found in ways:  # noqa: B007
         pass

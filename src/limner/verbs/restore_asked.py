@@ -125,6 +125,10 @@ def method_of(method: str, options: dict[str, Any], memory: str | None) -> Resto
     from limner.verbs.load import load
 
     if method in CATALOGUE:
+        if isinstance(prior := options.get("prior"), str) and prior not in (*CATALOGUE, "auto"):
+            options = {**options, "prior": Trained.of(load(prior, memory=memory))}
+        if isinstance(generator := options.get("run"), str):
+            options = {**options, "run": load(generator, memory=memory)}
         return restorer(method, **options)
     try:
         run = load(method, memory=memory)
