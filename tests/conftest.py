@@ -1,6 +1,7 @@
 """What the tests of several modules share."""
 
 import pytest
+from memory_places import memory_at, postgres_url, private_server  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

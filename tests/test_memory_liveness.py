@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.processes import started
 
+MemoryAt = Callable[[str], str]
+
 
 def in_process(code: str, *arguments: str) -> subprocess.Popen[str]:
     body = "import sys\nsys.path.insert(0, sys.argv[1])\nimport made_up as here\n"
@@ -31,43 +33,8 @@ def in_process(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
-def test_four_processes_write_at_once(tmp_path: Path) -> None:
-    """All open a memory that does not exist yet, at the same moment, and each makes twenty runs: none is lost."""
-    writers = [
-        in_process(
-            """
-            import time
-            from pathlib import Path
-            Path(sys.argv[2] + f".ready{sys.argv[3]}").touch()
-            while not Path(sys.argv[2] + ".go").exists():
-                time.sleep(0.001)
-            with Memory.open(sys.argv[2]) as memory:
-                for index in range(20):
-                    task = memory.add_task(here.a_task(index % 3))
-                    run = memory.begin_run(task, here.VAE, Strategy(), index, f"{sys.argv[3]}-{index}")
-                    memory.finish_run(run, here.a_run(float(index)), here.some_scores())
-            """,
-            str(tmp_path / "shared"), str(number),
-        )
-        for number in range(4)
-    ]  # fmt: skip
-    while len(list(tmp_path.glob("shared.ready*"))) < 4 and all(writer.poll() is None for writer in writers):
-        time.sleep(0.01)
-    (tmp_path / "shared.go").touch()
-    for writer in writers:
-        _, complaint = writer.communicate(timeout=120)
-        assert writer.returncode == 0, complaint
-    with Memory.open(tmp_path / "shared") as memory:
-        runs = memory.runs()
-        assert sorted(run["name"] for run in runs) == sorted(f"{n}-{i}" for n in range(4) for i in range(20))
-        assert {run["state"] for run in runs} == {"finished"}
-        assert len(memory.list("tasks")) == 3
-        assert len(memory.list("models")) == 20  # equal parameters are one model
-        assert memory.verify() == []
-
-
 @contextmanager
-def begun_elsewhere(location: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def begun_elsewhere(location: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A run that goes on in a process of its own: the process and the run's id."""
     process = in_process(
         """
@@ -79,7 +46,7 @@ def begun_elsewhere(location: Path) -> Iterator[tuple[subprocess.Popen[str], str
         print(run, flush=True)
         time.sleep(600)
         """,
-        str(location),
+        location,
     )
     assert process.stdout is not None
     try:
@@ -89,16 +56,16 @@ def begun_elsewhere(location: Path) -> Iterator[tuple[subprocess.Popen[str], str
         process.communicate()
 
 
-def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
-    with begun_elsewhere(tmp_path / "memory") as (doomed, run):
-        with Memory.open(tmp_path / "memory") as memory:
+def test_a_killed_run_is_noticed_and_resumed(memory_at: MemoryAt) -> None:
+    with begun_elsewhere(memory_at("memory")) as (doomed, run):
+        with Memory.open(memory_at("memory")) as memory:
             assert memory.show(run)["state"] == "running"  # its process lives
             with pytest.raises(LimnerError, match="is running"):
                 memory.resume_run(run)
         os.kill(doomed.pid, signal.SIGKILL)
         while started(doomed.pid) is not None:
             time.sleep(0.01)
-        with Memory.open(tmp_path / "memory") as memory:  # dead, though nobody has waited for it yet
+        with Memory.open(memory_at("memory")) as memory:  # dead, though nobody has waited for it yet
             (listed,) = memory.list("runs")
             assert (listed["id"], listed["state"]) == (run, "killed")
             assert listed["finished"] is not None
@@ -111,18 +78,18 @@ def test_a_killed_run_is_noticed_and_resumed(tmp_path: Path) -> None:
             assert memory.show(run)["state"] == "finished"
 
 
-def test_a_killed_run_without_a_directory_says_so(tmp_path: Path) -> None:
-    with Memory.open(tmp_path) as memory:
+def test_a_killed_run_without_a_directory_says_so(memory_at: MemoryAt) -> None:
+    with Memory.open(memory_at("memory")) as memory:
         run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
         alter(memory, "UPDATE runs SET process_started = 'another time'")
-    with Memory.open(tmp_path) as memory:
+    with Memory.open(memory_at("memory")) as memory:
         assert memory.show(run)["reason"].endswith("it kept no directory to go on from, so begin it anew")
 
 
-def test_a_living_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path) -> None:
+def test_a_living_process_with_the_number_of_a_dead_one_is_not_taken_for_it(memory_at: MemoryAt) -> None:
     """The number is used again: after a while, or after a restart of the machine, when numbers begin anew."""
-    with begun_elsewhere(tmp_path) as (living, run):
-        with Memory.open(tmp_path) as memory, memory.database.reading() as session:
+    with begun_elsewhere(memory_at("memory")) as (living, run):
+        with Memory.open(memory_at("memory")) as memory, memory.database.reading() as session:
             begun = session.execute(text("SELECT process_started FROM runs")).scalar_one()
         assert begun == started(living.pid)
         same_number_later = started(os.getpid())
@@ -130,10 +97,10 @@ def test_a_living_process_with_the_number_of_a_dead_one_is_not_taken_for_it(tmp_
         boot, _, ticks = begun.rpartition(" ")
         after_restart = f"{'0' * len(boot)} {ticks}".strip()
         for told in (same_number_later, after_restart):
-            with Memory.open(tmp_path) as memory:
+            with Memory.open(memory_at("memory")) as memory:
                 assert memory.show(run)["state"] == "running"
                 alter(memory, "UPDATE runs SET process_started = :told", told=told)
-            with Memory.open(tmp_path) as memory:
+            with Memory.open(memory_at("memory")) as memory:
                 assert memory.show(run)["state"] == "killed"
                 alter(
                     memory,
@@ -147,18 +114,18 @@ def alter(memory: Memory, statement: str, **values: Any) -> None:
         session.execute(text(statement), values)
 
 
-def test_a_run_on_another_host_is_believed_until_its_lease_ends(tmp_path: Path) -> None:
-    with Memory.open(tmp_path) as memory:
+def test_a_run_on_another_host_is_believed_until_its_lease_ends(memory_at: MemoryAt) -> None:
+    with Memory.open(memory_at("memory")) as memory:
         run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
         alter(memory, "UPDATE runs SET host = 'elsewhere', process = 1")
-    with Memory.open(tmp_path) as memory:
+    with Memory.open(memory_at("memory")) as memory:
         assert memory.show(run)["state"] == "running"
         alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
         memory.renew([run])
-    with Memory.open(tmp_path) as memory:
+    with Memory.open(memory_at("memory")) as memory:
         assert memory.show(run)["state"] == "running"
         alter(memory, "UPDATE runs SET lease = :past", past=time.time() - 1)
-    with Memory.open(tmp_path) as memory:
+    with Memory.open(memory_at("memory")) as memory:
         assert memory.show(run)["state"] == "killed"
 
 
@@ -172,9 +139,9 @@ def test_the_start_of_a_process_is_told_apart() -> None:
     assert started(child.pid) is None
 
 
-def test_a_run_gives_signs_of_life_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_gives_signs_of_life_by_itself(memory_at: MemoryAt, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("limner.memory.liveness.LEASE", 0.5)
-    with Memory.open(tmp_path) as memory:
+    with Memory.open(memory_at("memory")) as memory:
         run = memory.begin_run(memory.add_task(a_task()), VAE, Strategy(), 0)
 
         def lease() -> float:

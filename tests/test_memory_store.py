@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ from limner.types import CurvePoint
 
 
 @pytest.fixture
-def memory(tmp_path: Path) -> Any:
-    with Memory.open(tmp_path / "memory") as opened:
+def memory(memory_at: Callable[[str], str]) -> Any:
+    with Memory.open(memory_at("memory")) as opened:
         yield opened
 
 
@@ -188,7 +188,13 @@ def test_where_a_memory_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert server.artifacts == tmp_path / "weights"
     assert server.url.drivername == "postgresql+psycopg"
     assert "secret" not in server.label
-    assert locate("postgresql://host/limner?artifacts=/w").url.query == {}
+    assert server.schema == "limner"
+    other = locate("postgresql://host/limner?artifacts=s3://bucket/w&schema=ours")
+    assert (other.url.query, other.artifacts, other.schema) == ({}, "s3://bucket/w", "ours")
+    assert other.label.endswith("host/limner (schema ours)")
+    for name in ('a"b', "pg_own", "1st"):
+        with pytest.raises(LimnerError, match="cannot be a schema's name"):
+            locate(f"postgresql://host/limner?schema={name}")
     with pytest.raises(LimnerError, match="cannot lie in mysql"):
         locate("mysql://host/limner")
     with pytest.raises(LimnerError, match="must outlive"):
@@ -199,26 +205,10 @@ def test_writers_wait_and_readers_do_not(memory: Memory) -> None:
     memory.add_task(a_task())
     with memory.database.writing() as session:
         session.execute(text("DELETE FROM tasks"))
-        assert len(memory.list("tasks")) == 1  # WAL: a reader sees the state before
+        assert len(memory.list("tasks")) == 1  # a reader sees the state before
     with memory.database.reading() as session:
-        assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
-        assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
-    assert inspect(memory.database._engine).has_table("alembic_version")
-
-
-@pytest.mark.skipif(not os.environ.get("LIMNER_TEST_POSTGRES"), reason="LIMNER_TEST_POSTGRES names no empty database")
-def test_postgresql_keeps_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LIMNER_ARTIFACTS", str(tmp_path / "weights"))
-    with Memory.open(os.environ["LIMNER_TEST_POSTGRES"]) as memory:
-        task = a_task(name="postgres")
-        run = memory.begin_run(memory.add_task(task), VAE, Strategy(), 2**62, "first")
-        model = memory.finish_run(run, a_run(), some_scores())
-        shown = memory.show(run)
-        memory.export(tmp_path / "all.zip")
-        with Memory.open(tmp_path / "other") as other:
-            other.import_(tmp_path / "all.zip")
-            assert other.show(run) == shown | {"imported": other.show(run)["imported"]}
-        assert memory.verify() == []
-        assert memory.get_model("first").sha256 == model
-        assert memory.forget("postgres")["runs"] == [f"run {run} 'first'"]
-        assert memory.runs() == []
+        if memory.database.is_sqlite:
+            assert session.execute(text("PRAGMA journal_mode")).scalar() == "wal"
+            assert session.execute(text("PRAGMA foreign_keys")).scalar() == 1
+        schema = memory.database.location.schema
+        assert inspect(session.connection()).has_table("alembic_version", schema=schema)

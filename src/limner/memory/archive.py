@@ -40,22 +40,20 @@ def verify(session: Session, database: Database, artifacts: Artifacts) -> list[s
             for line in told
             if line != "ok"
         ]
-    known = {sha256: artifacts.path(sha256) for sha256 in sorted(session.scalars(select(ModelRow.sha256)))}
+    known = sorted(session.scalars(select(ModelRow.sha256)))
     problems += [f"{problem}; {remedy(sha256)}" for sha256 in known if (problem := artifacts.problem(sha256))]
-    return problems + _foreign(artifacts, set(known.values()))
+    return problems + _foreign(artifacts, {artifacts.path(sha256) for sha256 in known})
 
 
-def _foreign(artifacts: Artifacts, known: set[Path]) -> list[str]:
+def _foreign(artifacts: Artifacts, known: set[Path | str]) -> list[str]:
     """A sentence for each file among the artifacts that belongs to no model."""
     problems = []
-    for path in sorted(artifacts.folder.rglob("*")):
-        if path in known or (path.is_dir() and not path.is_symlink()):
+    for found in artifacts.store.files():
+        path, name = artifacts.store.where(found.name), found.name.rpartition("/")[2]
+        if path in known:
             continue
-        unfinished, own = path.name.startswith(".writing-"), path == artifacts.path(path.stem)
-        try:
-            young = path.lstat().st_mtime >= time.time() - GRACE
-        except FileNotFoundError:  # another process has just renamed or removed it
-            continue
+        unfinished, own = name.startswith(".writing-"), path == artifacts.path(name.partition(".")[0])
+        young = found.changed is not None and found.changed >= time.time() - GRACE
         if (unfinished or own) and young:
             continue
         what = "was left by an interrupted write" if unfinished else "belongs to no model of this memory"

@@ -3,41 +3,51 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
-from limner.memory.schema import REVISION
+from limner.memory.artifacts import placed
+from limner.memory.schema import REVISION, TABLES
+from limner.memory.undelivered import Unreachable
 
 PATIENCE = 60.0
 """Seconds to wait for another process that is writing."""
 
-_LOCK = 0x6C696D6E  # "limn": the advisory lock that serialises writers on PostgreSQL
+_LOCK = 0x6C696D6E  # "limn": the advisory locks, one for each schema, that serialise writers on PostgreSQL
+
+SCHEMA = "limner"
+"""The schema in which a memory on a server lies, so that it can share the database with others."""
 
 
 @dataclass(frozen=True)
 class Location:
-    """The database's URL, the folder of its artifacts, and what to call it in a message."""
+    """The database's URL, where its artifacts lie (a folder, or an fsspec URL), what to call it in a message, and on a
+    server its schema."""
 
     url: URL
-    artifacts: Path
+    artifacts: Path | str
     label: str
+    schema: str | None = None
 
 
 def locate(location: str | Path | None = None) -> Location:
     """Where a memory lies: a folder (``memory.db`` inside), a ``.db`` file, or a SQLAlchemy URL.
 
     ``None`` means the environment's ``LIMNER_MEMORY``, else the platform's user data folder. The artifacts lie beside
-    a SQLite file; for a server they lie in the URL's ``?artifacts=FOLDER``, else ``LIMNER_ARTIFACTS``, else the
-    platform's user data folder.
+    a SQLite file; for a server they lie in the URL's ``?artifacts=PLACE``, else ``LIMNER_ARTIFACTS``, else the
+    platform's user data folder. A place is a folder or any URL of fsspec, such as ``s3://bucket/weights``. On a server
+    the tables lie in the schema ``limner``, or the URL's ``?schema=NAME``.
 
     >>> locate("/tmp/here").url.database, str(locate("/tmp/here.db").artifacts)
     ('/tmp/here/memory.db', '/tmp/here.artifacts')
@@ -53,10 +63,14 @@ def locate(location: str | Path | None = None) -> Location:
                 f"{chosen} is not a database URL; right would be a folder, or postgresql://…"
             ) from problem
         folder = url.query.get("artifacts") or os.environ.get("LIMNER_ARTIFACTS")
-        url = url.difference_update_query(["artifacts"])
+        schema = str(url.query.get("schema", SCHEMA))
+        url = url.difference_update_query(["artifacts", "schema"])
         if url.get_backend_name() == "postgresql":
+            if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,62}", schema) or schema.startswith("pg_"):
+                raise LimnerError(f"{schema!r} cannot be a schema's name; right would be letters, digits and _")
             url = url.set(drivername="postgresql+psycopg")
-            return Location(url, Path(str(folder or user_data_path("limner") / "artifacts")), url.render_as_string())
+            label = url.render_as_string() + ("" if schema == SCHEMA else f" (schema {schema})")
+            return Location(url, placed(str(folder or user_data_path("limner") / "artifacts")), label, schema)
         if url.get_backend_name() != "sqlite":
             raise LimnerError(
                 f"a memory cannot lie in {url.get_backend_name()}; right would be a folder, or postgresql://…"
@@ -64,7 +78,7 @@ def locate(location: str | Path | None = None) -> Location:
         if not url.database or url.database == ":memory:":
             raise LimnerError("a memory must outlive the process; give a folder or a .db file")
         path = Path(url.database).expanduser()
-        return Location(url, Path(str(folder)) if folder else path.with_suffix(".artifacts"), str(path))
+        return Location(url, placed(str(folder)) if folder else path.with_suffix(".artifacts"), str(path))
     path = Path(chosen).expanduser().absolute()
     if path.suffix != ".db" and not path.is_file():
         path = path / "memory.db"
@@ -96,7 +110,7 @@ class Database:
 
     def _make_engine(self) -> Engine:
         if not self.is_sqlite:
-            return create_engine(self.location.url)
+            return self._make_server_engine()
         engine = create_engine(self.location.url, connect_args={"timeout": PATIENCE, "check_same_thread": False})
 
         @event.listens_for(engine, "connect")
@@ -110,6 +124,19 @@ class Database:
         def on_begin(connection: Connection) -> None:
             writes = connection.get_execution_options().get("limner_writes")
             connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+        return engine
+
+    def _make_server_engine(self) -> Engine:
+        engine = create_engine(
+            self.location.url, pool_pre_ping=True, connect_args={"connect_timeout": 10, "application_name": "limner"}
+        )
+
+        @event.listens_for(engine, "connect", insert=True)
+        def on_connect(connection: Any, _record: object) -> None:
+            connection.autocommit = True
+            connection.execute(f'SET search_path TO "{self.location.schema}"')
+            connection.autocommit = False
 
         return engine
 
@@ -128,11 +155,12 @@ class Database:
 
     def _take_turn(self, connection: Connection) -> None:
         if not self.is_sqlite:
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            statement = text("SELECT pg_advisory_xact_lock(:lock, hashtext(:schema))")
+            connection.execute(statement, {"lock": _LOCK, "schema": self.location.schema})
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Turn the database's own complaints into a sentence."""
+        """Turn the database's own complaints into a sentence; a server that does not answer is :class:`Unreachable`."""
         label = self.location.label
         try:
             yield
@@ -146,16 +174,23 @@ class Database:
                 "not a database": "the file is not a memory of Limner; give a folder or another .db file",
                 "malformed": "the file is damaged; restore it from a copy, or import an export into a new one",
                 "I/O error": "the disk refuses; check its space and its health",
+                "permission denied": "ask for the right to it, or name a schema that is yours with ?schema=NAME",
+                "authentication": "check the user and the password in the URL",
+                "does not exist": "check the URL, or make the database first with createdb",
+                "resolve host": "check the name of the server in the URL, and the network",
                 "onnection": "the server does not answer; check the URL and that it runs",
             }
             remedy = next((remedy for sign, remedy in remedies.items() if sign in said), None)
-            if remedy is None:
+            away = not self.is_sqlite and (problem.connection_invalidated or "onnection" in said)
+            if remedy is None and not away:
                 raise
-            raise LimnerError(f"the memory {label} could not be used ({said}): {remedy}") from problem
+            kind = Unreachable if away else LimnerError
+            remedy = remedy or remedies["onnection"]
+            raise kind(f"the memory {label} could not be used ({said}): {remedy}") from problem
 
     def revision(self, connection: Connection) -> str | None:
         """The migration that the database is at; ``None`` for an empty database."""
-        tables = inspect(connection).get_table_names()
+        tables = inspect(connection).get_table_names(self.location.schema)
         if "alembic_version" in tables:
             return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         if tables:
@@ -168,9 +203,21 @@ class Database:
                 return
         with self._writing.begin() as connection:  # one process migrates; the others wait here and find it done
             self._take_turn(connection)
+            self._have_schema(connection)
             found = self.revision(connection)
             if found != REVISION:
                 upgrade(connection, found, self.location.label)
+
+    def _have_schema(self, connection: Connection) -> None:
+        """Make the server's schema where there is none; one that Limner kept in ``public`` before is moved into it."""
+        schema = self.location.schema
+        if schema is None or inspect(connection).has_schema(schema):
+            return
+        connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+        former = {"alembic_version", *(table.__tablename__ for table in TABLES)}
+        if schema == SCHEMA and former <= set(inspect(connection).get_table_names("public")):
+            for name in sorted(former):
+                connection.execute(text(f'ALTER TABLE public."{name}" SET SCHEMA "{schema}"'))
 
     def settle(self) -> None:
         """Move the write-ahead log into the database and empty it, where no reader is in the way."""
@@ -196,8 +243,9 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def upgrade(connection: Connection, found: str | None, label: str) -> None:
-    """Bring the database from the migration ``found`` to the newest, within the connection's transaction.
+def upgrade(connection: Connection, found: str | None, label: str, wanted: str = "head") -> None:
+    """Bring the database from the migration ``found`` to the newest, or the one ``wanted``, within the connection's
+    transaction.
 
     Raises :class:`LimnerError` where ``found`` is unknown, which means that a newer Limner made it.
     """
@@ -216,7 +264,7 @@ def upgrade(connection: Connection, found: str | None, label: str) -> None:
             f"{REVISION}); upgrade Limner, or give another --memory"
         )
     with EnvironmentContext(
-        config, scripts, fn=lambda now, _context: scripts._upgrade_revs("head", now)
+        config, scripts, fn=lambda now, _context: scripts._upgrade_revs(wanted, now)
     ) as environment:
         environment.configure(connection=connection)
         environment.run_migrations()

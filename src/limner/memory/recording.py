@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 
 from limner.config import Strategy
 from limner.errors import LimnerError
+from limner.memory import liveness
 from limner.memory.artifacts import Artifacts
+from limner.memory.lookup import find_model, find_run
 from limner.memory.schema import (
     CurveRow,
     EvaluationRow,
@@ -79,30 +81,36 @@ def add_strategy(session: Session, strategy: Strategy) -> str:
     return sha256
 
 
+def file_of(
+    params: Params,
+    learner: dict[str, Any],
+    role: str = "model",
+    rates: Params | None = None,
+    **about: dict[str, Any] | None,
+) -> bytes:
+    """The bytes of a model's file, with what is to be known ``about`` it; see ``limner.model_file.encode``."""
+    if role not in ("model", "start"):
+        raise LimnerError(f"a stored model has no role {role!r}; it has: model, start")
+    return encode(params, plain(learner), role, rates, {name: plain(part) for name, part in about.items() if part})
+
+
 def add_model(
     session: Session,
     artifacts: Artifacts,
-    params: Params,
+    data: bytes,
     learner: dict[str, Any],
     *,
     role: str = "model",
     name: str = "",
     parent: str | None = None,
-    rates: Params | None = None,
     family: dict[str, Any] | None = None,
     plan: dict[str, Any] | None = None,
-    more: dict[str, Any] | None = None,
 ) -> str:
-    """The sha256 of the model, its weights kept as an artifact; see :meth:`limner.memory.Memory.put_model`."""
-    if role not in ("model", "start"):
-        raise LimnerError(f"a stored model has no role {role!r}; it has: model, start")
-    about = {"family": plain(family), "plan": plain(plan)}
-    told = {name: part for name, part in {**plain(more or {}), **about}.items() if part}
-    data = encode(params, plain(learner), role, rates, told)
+    """The sha256 of the model, its file (see :func:`file_of`) kept as an artifact."""
     sha256 = artifacts.put(data)
     row = ModelRow(
         sha256=sha256, role=role, name=name, bytes=len(data), learner_sha256=add_learner(session, learner),
-        parent_sha256=None if parent == sha256 else parent, **about,
+        parent_sha256=None if parent == sha256 else parent, family=plain(family), plan=plain(plan),
     )  # fmt: skip
     _add_once(session, row, sha256)
     if name:
@@ -110,25 +118,61 @@ def add_model(
     return sha256
 
 
-def put_curve(session: Session, owner: str, curve: Iterable[CurvePoint]) -> None:
-    """Keep the curve of a run or model, in place of the one before."""
-    points = [{"step": point.step, "seconds": point.seconds, "values": plain(point.values)} for point in curve]
-    session.merge(CurveRow(owner=owner, points=points))
+def points_of(curve: Iterable[CurvePoint]) -> list[dict[str, Any]]:
+    """A curve as plain JSON."""
+    return [{"step": point.step, "seconds": point.seconds, "values": plain(point.values)} for point in curve]
 
 
-def put_scores(session: Session, owner: str, scores: Scores) -> None:
-    """Keep the scores of a run or model, in place of those before."""
-    session.execute(delete(EvaluationRow).where(EvaluationRow.owner == owner))
-    for metric, score in scores.values.items():
-        if not math.isfinite(score.value):
-            continue  # nothing was measured; the scores' notes say why
-        session.add(
-            EvaluationRow(
-                owner=owner, metric=metric, extractor=scores.extractor, value=score.value, low=score.low,
-                high=score.high, floor=score.floor, samples=scores.samples, query=scores.query, support=scores.support,
-                seed=scores.seed,
-            )
-        )  # fmt: skip
+def evaluations_of(scores: Scores) -> list[dict[str, Any]]:
+    """Scores as plain JSON, one entry for each that is a number; of the others the scores' notes say why."""
+    return [
+        {
+            "metric": metric, "extractor": scores.extractor, "value": score.value, "low": score.low,
+            "high": score.high, "floor": score.floor, "samples": scores.samples, "query": scores.query,
+            "support": scores.support, "seed": scores.seed,
+        }
+        for metric, score in scores.values.items()
+        if math.isfinite(score.value)
+    ]  # fmt: skip
+
+
+def keep(session: Session, artifacts: Artifacts, told: dict[str, Any], data: bytes | None) -> str | None:
+    """Keep what a run or meta-learning made; the sha256 of its model, if it made one.
+
+    told  plain JSON: ``run`` (its ``id`` and the fields that change), ``model`` (what :func:`add_model` takes),
+          ``curve`` and ``scores``; each may be missing
+    data  the model's file
+
+    Curve and scores are the run's where the run ends, else the model's. Raises :class:`LimnerError` where there is no
+    such run.
+    """
+    changed = dict(told.get("run") or {})
+    run = find_run(session, changed.pop("id")) if changed else None
+    if run is not None and "state" in changed and run.state == "finished":
+        raise LimnerError(f"the run {run.id} is finished already; begin a new one")
+    made = None
+    if data is not None:
+        about = dict(told["model"])
+        if run is not None and "state" in changed:
+            about["parent"] = run.start_sha256
+        elif about.get("parent") is not None:
+            about["parent"] = find_model(session, about["parent"]).sha256
+        made = add_model(session, artifacts, data, **about)
+    if run is not None:
+        for name, value in changed.items():
+            setattr(run, name, value)
+        run.model_sha256 = made or run.model_sha256
+        if "state" in changed:
+            liveness.end(run)
+        if run.state == "stopped":
+            run.reason = f"stopped by hand; {liveness.way_on(run)}"
+    owner = run.id if run is not None and "state" in changed else made
+    if owner is not None and told.get("curve") is not None:
+        session.merge(CurveRow(owner=owner, points=told["curve"]))
+    if owner is not None and told.get("scores") is not None:
+        session.execute(delete(EvaluationRow).where(EvaluationRow.owner == owner))
+        session.add_all(EvaluationRow(owner=owner, **entry) for entry in told["scores"])
+    return made
 
 
 def _add_once(session: Session, row: Table, key: str) -> None:

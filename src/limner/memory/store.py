@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +17,7 @@ from limner.memory import archive, forgetting, liveness, lookup, recording
 from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database, locate
 from limner.memory.schema import LearnerRow, ModelRow, RunRow, TaskRow, now, plain
+from limner.memory.undelivered import Undelivered, Unreachable
 from limner.model_file import StoredModel, decode
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
@@ -22,6 +25,8 @@ from limner.types import CurvePoint, Params, Scores
 
 if TYPE_CHECKING:
     from limner.memory.fingerprints import Fingerprint
+
+logger = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 Models = list[StoredModel]
@@ -45,6 +50,8 @@ class Memory:
         self.database = database
         self.artifacts = Artifacts(database.location.artifacts)
         self._pulse = liveness.Pulse(database)
+        self._undelivered = Undelivered(database.location)
+        self._going: dict[str, dict[str, Any]] = {}
 
     @classmethod
     def open(cls, location: str | Path | None = None) -> Memory:
@@ -54,8 +61,33 @@ class Memory:
         used, is not a memory, or was made by a newer Limner.
         """
         memory = cls(Database(locate(location)))
+        memory._deliver()
         liveness.mark_killed(memory.database)
         return memory
+
+    def _deliver(self) -> None:
+        """Tell the memory what was kept here while it was away. What it has forgotten meanwhile, it is not told."""
+        count = 0
+        for parcel in self._undelivered.waiting():
+            try:
+                with self.database.writing() as session:
+                    told, data = parcel.read()
+                    run = (told.get("run") or {}).get("id")
+                    known = None if run is None else session.get(RunRow, run)
+                    if run is None or (known is not None and known.state != "finished"):
+                        recording.keep(session, self.artifacts, told, data)
+                        count += 1
+            except FileNotFoundError:  # another process has just delivered it
+                continue
+            except Unreachable as away:
+                logger.warning("%s; what is kept in %s waits", away, parcel.path)
+                continue
+            except LimnerError as refused:
+                logger.warning("%s; what was kept for it stays in %s", refused, parcel.set_aside())
+                continue
+            parcel.remove()
+        if count:
+            logger.warning("%s of what was kept here while %s was away is delivered", count, self.location)
 
     @property
     def location(self) -> str:
@@ -112,6 +144,7 @@ class Memory:
             liveness.begin(row)
             session.add(row)
         self._pulse.add(row.id)
+        self._going[row.id] = plain(learner_description)
         return row.id
 
     def resume_run(self, reference: str) -> dict[str, Any]:
@@ -127,6 +160,7 @@ class Memory:
             liveness.begin(row)
             record = lookup.run_record(session, row)
         self._pulse.add(row.id)
+        self._going[row.id] = record["learner"]
         return record
 
     def finish_run(self, run_id: str, run: Any, scores: Scores | None, directory: Path | None = None) -> str | None:
@@ -134,41 +168,53 @@ class Memory:
 
         ``None`` where the run has no parameters to keep.
         """
-        with self.database.writing() as session:
+        learner = self._learner_of(run_id)
+        ended: dict[str, Any] = {
+            "id": run_id, "state": run.state, "finished": now(), "reason": "", "seconds": run.cost.seconds,
+            "steps": run.cost.steps, "threads": run.cost.threads, "device": run.cost.device,
+            "notes": [str(note) for note in (*run.notes, *(scores.notes if scores is not None else ()))],
+            "lineage": plain(dict(getattr(run, "lineage", None) or {})),
+        }  # fmt: skip
+        if directory is not None:
+            ended["directory"] = str(Path(directory).absolute())
+        if run.state == "collapsed":
+            ended["reason"] = next((note for note in run.notes if "collapsed" in note), "")
+        told = {
+            "run": ended, "model": {"learner": learner}, "curve": recording.points_of(run.curve),
+            "scores": None if scores is None else recording.evaluations_of(scores),
+        }  # fmt: skip
+        data = recording.file_of(run.params, learner) if run.params else None
+        made = self._tell(told, data)
+        self._pulse.remove(run_id)
+        return made
+
+    def _learner_of(self, run_id: str) -> dict[str, Any]:
+        """The learner of a run that goes on; known without asking for what this object began."""
+        if run_id in self._going:
+            return self._going[run_id]
+        with self.database.reading() as session:
             row = lookup.find_run(session, run_id)
             if row.state == "finished":
                 raise LimnerError(f"the run {row.id} is finished already; begin a new one")
-            learner = session.get_one(LearnerRow, row.learner_sha256).describe()
-            row.lineage = plain(dict(getattr(run, "lineage", None) or {}))
-            if run.params:
-                row.model_sha256 = recording.add_model(
-                    session, self.artifacts, run.params, learner, parent=row.start_sha256
-                )
-            row.state, row.finished, row.reason = run.state, now(), ""
-            row.notes = [str(note) for note in (*run.notes, *(scores.notes if scores is not None else ()))]
-            row.seconds, row.steps = run.cost.seconds, run.cost.steps
-            row.threads, row.device = run.cost.threads, run.cost.device
-            if directory is not None:
-                row.directory = str(Path(directory).absolute())
-            if run.state == "collapsed":
-                row.reason = next((note for note in run.notes if "collapsed" in note), "")
-            if run.state == "stopped":
-                row.reason = f"stopped by hand; {liveness.way_on(row)}"
-            liveness.end(row)
-            recording.put_curve(session, row.id, run.curve)
-            if scores is not None:
-                recording.put_scores(session, row.id, scores)
-            made = row.model_sha256
-        self._pulse.remove(row.id)
+            return session.get_one(LearnerRow, row.learner_sha256).describe()
+
+    def _tell(self, told: dict[str, Any], data: bytes | None = None) -> str | None:
+        """Keep what was made (see :func:`recording.keep`); where the memory is away, here, until it is opened again."""
+        going = str((told.get("run") or {}).get("id"))
+        try:
+            with self.database.writing() as session:
+                made = recording.keep(session, self.artifacts, told, data)
+        except Unreachable as away:
+            place = self._undelivered.keep(told, data)
+            made = None if data is None else hashlib.sha256(data).hexdigest()
+            logger.warning("%s; what was made is kept in %s, and delivered when it is next opened", away, place)
+        self._going.pop(going, None)
         return made
 
     def fail_run(self, run_id: str, reason: str) -> None:
         """Note that the run failed, and why."""
-        with self.database.writing() as session:
-            row = lookup.find_run(session, run_id)
-            row.state, row.reason, row.finished = "failed", reason, now()
-            liveness.end(row)
-        self._pulse.remove(row.id)
+        self._tell({"run": {"id": run_id, "state": "failed", "reason": reason, "finished": now()}})
+        self._pulse.remove(run_id)
 
     def renew(self, run_ids: Iterable[str]) -> None:
         """A sign of life of the runs. The memory gives it by itself while the process that began them lives."""
@@ -198,21 +244,21 @@ class Memory:
         it was meta-learned on, ``plan`` how (its inner loop is what the adviser then proposes for adaptation). What
         else is to be known ``about`` it, as JSON, is kept in its file; :meth:`get_model` gives it among the metadata.
         """
-        with self.database.writing() as session:
-            if parent is not None:
-                parent = lookup.find_model(session, parent).sha256
-            sha256 = recording.add_model(
-                session, self.artifacts, params, learner_description,
-                role=role, name=name, parent=parent, rates=rates, family=family, plan=plan,
-                more=about,
-            )  # fmt: skip
-            if run is not None:
-                lookup.find_run(session, run).model_sha256 = sha256
-            if curve is not None:
-                recording.put_curve(session, sha256, curve)
-            if scores is not None:
-                recording.put_scores(session, sha256, scores)
-            return sha256
+        data = recording.file_of(
+            params, learner_description, role, rates, **{**(about or {}), "family": family, "plan": plan}
+        )
+        made = {
+            "learner": plain(learner_description), "role": role, "name": name, "parent": parent,
+            "family": plain(family), "plan": plain(plan),
+        }  # fmt: skip
+        told = {
+            "run": None if run is None else {"id": run}, "model": made,
+            "curve": None if curve is None else recording.points_of(curve),
+            "scores": None if scores is None else recording.evaluations_of(scores),
+        }  # fmt: skip
+        sha256 = self._tell(told, data)
+        assert sha256 is not None
+        return sha256
 
     def get_model(self, reference: str) -> StoredModel:
         """The model with its parameters, its file verified. ``reference``: the beginning of its sha256, its name, the
