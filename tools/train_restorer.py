@@ -4,7 +4,7 @@ Writes ``src/limner/data/restorer.safetensors``, a small U-Net for colour images
 noise of several kinds, mild blur and JPEG, of unknown strength, alone and one after the other, and
 ``denoiser.safetensors``, one that is told how strong white noise is: plug-and-play's prior. They learned from scenes
 drawn by Limner and from scikit-image's photographs (public domain or CC0), half of the time in grey, and are kept in
-half precision. Forty minutes each on one core; ``--steps`` makes it shorter, ``--resume`` goes on with what was stopped.
+half precision. Forty minutes each on one core; ``--steps`` makes it shorter, ``--resume`` goes on with what stopped.
 """
 
 from __future__ import annotations
