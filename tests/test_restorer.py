@@ -15,17 +15,17 @@ from limner.learners.restorer import noise_of
 from limner.meta import MetaPlan
 from limner.meta.episodes import episode_of
 from limner.metrics.fidelity import structural_similarities
-from limner.networks.restorers import NETWORKS, ChannelNorm, build, padded
+from limner.networks.restorers import NETWORKS, TOLD, ChannelNorm, build, padded
 from limner.restoration import Knowledge
 from limner.restoration.trained import Trained
 from limner.tasks import Damaged, DegradationFamily, ImageSet, Pairs, Task, family_from_json, family_of
 from limner.tasks.pictures import Pictures, patches
-from limner.tasks.restoration import restoration_task, under
+from limner.tasks.restoration import materials, restoration_task
 from limner.types import Request
 from limner.verbs.meta_train import configure
 from limner.verbs.restoration import fitted
 
-DEPTHS = {"dncnn": 4, "ffdnet": 3, "unet": 5, "nafnet": 5}
+DEPTHS = {"dncnn": 4, "ffdnet": 3, "unet": 5, "drunet": 5, "nafnet": 5}
 
 
 def random(seed=0):
@@ -98,7 +98,7 @@ def test_only_the_conditioned_network_minds_what_it_is_told_of_the_noise():
             net.predict(params, Request("restore", images=images, noise=torch.full((2,), level)), random())
             for level in (0.05, 0.5)
         )
-        assert torch.equal(weak, strong) == (network != "ffdnet")
+        assert torch.equal(weak, strong) == (network not in TOLD)
 
 
 def test_the_conditioned_network_is_trained_with_the_noise_of_each_pair():
@@ -200,7 +200,7 @@ def test_patches_cover_images_and_small_ones_are_left_out():
 
 def test_held_back_patches_come_from_other_images_at_their_own_scale(tmp_path):
     images = [torch.full((1, 30, 40), 20 * place, dtype=torch.uint8) for place in range(1, 6)]
-    spec = under(files(tmp_path / "clean", images) + ",size=16", "gaussian(10)")
+    spec = materials(files(tmp_path / "clean", images) + ",size=16", "gaussian(10)").spec
     task, whole = restoration_task(spec, 3, seed=1, most=100)
     levels = [set(side.images.flatten().tolist()) for side in (task.support, task.query)]
     assert len(levels[0]) == 3
@@ -236,19 +236,19 @@ def test_pairs_are_matched_by_name_and_what_does_not_fit_is_named(tmp_path):
         ("digits", None, "--degradation"),
         ("digits", "gausian(25)", "gaussian"),
         ("digits => digits", "gaussian(25)", "leave the degradation out"),
-        ("digits ~> digits", None, "no pairs"),
+        ("digits", "blur(gaussian,width=2) + gausian(5)", "gaussian"),
         ("digits under gaussian(5)", "gaussian(6)", "give one of them"),
     ],
 )
 def test_what_does_not_say_the_damage_is_refused(data, degradation, match):
     with pytest.raises(LimnerError, match=match):
-        under(data, degradation)
+        materials(data, degradation)
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"network": "resnet"}, "dncnn, ffdnet, unet, nafnet"),
+        ({"network": "resnet"}, "dncnn, ffdnet, unet, drunet, nafnet"),
         ({"loss": "l3"}, "l2, l1, charbonnier"),
         ({"network": "unet", "depth": 4}, "depth of at least 5"),
     ],

@@ -14,7 +14,8 @@ begin with ``fitted.`` belong to no player (they are computed after training, e.
 Batch = dict[str, Tensor]
 """``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes. Of points:
 ``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32. Of images to be made from others: ``images`` are
-the targets, ``inputs`` the images that they are made from, of the same side; of damaged images alone only ``inputs``."""
+the targets, ``inputs`` the images that they are made from, of the same side; of damaged images alone only
+``inputs``."""
 
 Draws = dict[str, Tensor]
 """All randomness of one training step, drawn beforehand, so that a loss is a pure function."""
@@ -115,6 +116,8 @@ METRICS: dict[str, tuple[str, str]] = {
                                "real images; well under 1 = copies"),
     "absolute_error": ("lower", "mean distance of a pixel's intensity, 0 to 1, from what it should be (L1)"),
     "psnr": ("higher", "peak signal-to-noise ratio against what it should be, in decibels"),
+    "hidden_error": ("lower", "root mean square error, of intensities 0 to 1, in foretelling pixels that were hidden; "
+                     "their own noise is in it"),
     "ssim": ("higher", "structural similarity to what it should be (Wang et al. 2004); 1 = the same"),
 }  # fmt: skip
 """Every metric by name: which way is better, and one line that explains it."""

@@ -109,6 +109,7 @@ def adapt(
     targets: translation.Targets = None,
     pairs: translation.Paired = None,
     degradation: restoration.Degradation = None,
+    damaged: restoration.Damaged = None,
     shots: options.Shots = None,
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
@@ -138,12 +139,14 @@ def adapt(
         show.alone(data, "--resume")
         show.run(go_on(resume, memory=memory, progress=True), json)
         return
-    given = show.needed(data, "DATA", f"limner adapt {goal} folder:my-images --shots 10")
+    if data is None and damaged is None:
+        show.needed(data, "DATA", f"limner adapt {goal} folder:my-images --shots 10")
     show.run(
         verb(
-            translation.two_sided(goal, given, targets, pairs),
+            None if data is None else translation.two_sided(goal, data, targets, pairs),
             goal=goal,
             degradation=degradation,
+            damaged=damaged,
             shots=shots,
             start=start,
             budget=budget,

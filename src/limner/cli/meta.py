@@ -54,6 +54,10 @@ def meta_train(
         bool | None, typer.Option("--turns", help="A class turned by 90, 180 or 270 degrees is a class of its own.")
     ] = None,
     degradation: restoration.Degradation = None,
+    alone: Annotated[
+        bool | None,
+        typer.Option("--alone", help="To restore: a start that adapts to damaged images alone, not to pairs."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(metavar="MODEL", help=f"What to go on from: {options.MODELS} (default: scratch).")
     ] = None,
@@ -97,8 +101,8 @@ def meta_train(
 
     asked: dict[str, Any] = {
         "algorithm": algorithm, "learner": learner, "family": family, "goal": goal, "ways": ways, "shots": shots,
-        "queries": queries, "turns": turns, "degradation": degradation, "start": start, "budget": budget, "name": name,
-        "seed": seed,
+        "queries": queries, "turns": turns, "degradation": degradation, "alone": alone, "start": start,
+        "budget": budget, "name": name, "seed": seed,
         "options": show.pairs(option), "fields": show.pairs(field), "config": config,
     }  # fmt: skip
     if resume is not None:

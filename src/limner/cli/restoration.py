@@ -18,6 +18,16 @@ Degradation = Annotated[
     ),
 ]
 
+Damaged = Annotated[
+    str | None,
+    typer.Option(
+        "--damaged",
+        metavar="DATA",
+        help="To restore: damaged images that are not of pairs. They show the degradation, unless --degradation says "
+        "it; without other DATA they are all there is to learn from.",
+    ),
+]
+
 
 def add_to(app: help.App) -> None:
     """Add the commands."""
@@ -129,7 +139,8 @@ def restore(
       bm3d, non-local-means, wavelets, total-variation, dictionary    noise
       wiener, richardson-lucy       a blur told by --degradation, as in "blur(motion,length=9)+gaussian(5)"
       biharmonic                    lost pixels
-      plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD
+      plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD-or-RUN
+      generative-prior              the same, for images such as a GAN or VAE makes; -o run=RUN
     """
     from limner.verbs.restore import restore as verb
 

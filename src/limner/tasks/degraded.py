@@ -15,7 +15,7 @@ from limner.errors import LimnerError
 from limner.seeds import generator
 from limner.tasks.family import SPLITS, fill, members_of
 from limner.tasks.image_set import ImageSet
-from limner.tasks.pairs import Pairs
+from limner.tasks.pairs import Alone, Pairs
 from limner.tasks.task import Task
 
 
@@ -65,6 +65,8 @@ class DegradationFamily:
     shots        pairs to learn from in each task
     queries      pairs to be judged on in each task
     unseen       the degradations of test tasks; ``None``: the same
+    alone        the support shows the damaged patches alone, so that a start learns to adapt without clean images; the
+                 query, which the start is learned by, has both
 
     Damaged patches are not clipped unless the degradation says so (``+quantise(8)``); what comes out smaller is brought
     back to ``patch`` by bicubic interpolation, each pixel where it was taken.
@@ -90,6 +92,7 @@ class DegradationFamily:
         seed: int = 0,
         fractions: tuple[float, float, float] = (0.7, 0.1, 0.2),
         unseen: Degradation | str | None = None,
+        alone: bool = False,
     ) -> None:
         if shots < 1 or queries < 1:
             raise LimnerError(f"a family needs at least 1 shot and 1 query; {shots} and {queries} were given")
@@ -103,6 +106,7 @@ class DegradationFamily:
         self.images, self.patch, self.shots, self.queries, self.seed = images, patch, shots, queries, seed
         self.degradation = parse(degradation) if isinstance(degradation, str) else degradation
         self.unseen = parse(unseen) if isinstance(unseen, str) else unseen
+        self.alone = alone
         self.fractions, self.notes = (fractions[0], fractions[1], fractions[2]), images.notes
         self.members = self._divide()
 
@@ -145,6 +149,7 @@ class DegradationFamily:
             "seed": self.seed,
             "fractions": list(self.fractions),
             "unseen": None if self.unseen is None else str(self.unseen),
+            **({"alone": True} if self.alone else {}),
         }
 
     @classmethod
@@ -176,7 +181,8 @@ class DegradationFamily:
             damaged = damage(clean.float() / 255, of_patches)
             inputs = Unrounded(enlarged(damaged, self.patch), f"{self.spec} under {damage}")
             sides.append(Pairs(inputs, ImageSet(clean, self.spec, licence=self.images.licence), name))
-        return Task(goal=self.goal, name=name, support=sides[0], query=sides[1], seed=seed, source=self.spec)
+        support = Alone(sides[0].inputs, name) if self.alone else sides[0]
+        return Task(goal=self.goal, name=name, support=support, query=sides[1], seed=seed, source=self.spec)
 
     def _sources(self, places: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Images for support and query, none in both; as many as there are patches, if there are so many."""

@@ -62,13 +62,14 @@ def family_of(
     turns: bool = False,
     degradation: str = "",
     patch: int = PATCH,
+    alone: bool = False,
 ) -> Family | SinusoidFamily | DegradationFamily:
     """The family that the data spec ``spec`` gives for ``goal``.
 
     ``generate``: one class is one task. ``classify`` and ``cluster``: ``ways`` classes are one task. ``regress``: the
     spec must be ``sinusoid``. ``restore``: one degradation drawn from ``degradation`` is one task, on patches of
-    ``patch`` pixels, or as large as the images are where that is less. Classes with too few images are left
-    out, and noted.
+    ``patch`` pixels, or as large as the images are where that is less; ``alone``: adapted to by damaged ones, no
+    pairs. Classes with too few images are left out, and noted.
 
     Raises :class:`LimnerError` for a goal that does not go with the spec.
 
@@ -93,7 +94,7 @@ def family_of(
                 '"gaussian(5..50)"'
             )
         cut = clean_patches(spec, 2 * patch)
-        return DegradationFamily(cut, degradation, min(patch, *cut.shape[1:]), shots, queries, seed)
+        return DegradationFamily(cut, degradation, min(patch, *cut.shape[1:]), shots, queries, seed, alone=alone)
     images = load(spec)
     if goal == "generate":
         return Family(images, shots, queries, seed=seed, goal=goal, min_images=shots + queries)

@@ -1,7 +1,11 @@
-"""Tasks to restore, from a data spec: clean images ``under`` a degradation, or pairs, damaged and clean.
+"""Tasks to restore, from a data spec: what there is of damaged and of clean images, and what the damage is.
 
-``folder:clean under gaussian(5..50)`` are clean images, damaged anew whenever one is learned from;
-``folder:damaged => folder:clean`` are pairs. Images keep their own scale: patches are cut from them.
+    folder:clean under gaussian(5..50)                    clean images, damaged anew whenever one is learned from
+    folder:damaged => folder:clean                        pairs; so are folder:both,pairs=left-right
+    folder:damaged ~> folder:clean under gaussian(5..50)  clean images as in the first line; damage as the others have
+    folder:damaged alone under gaussian(5..50)            damaged images only, with what their damage is taken for
+
+Images keep their own scale: patches are cut from them.
 """
 
 from __future__ import annotations
@@ -9,28 +13,36 @@ from __future__ import annotations
 import hashlib
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from limner.degradations import Degradation, parse
+from limner.degradations import Chain, Degradation, parse
 from limner.errors import LimnerError
 from limner.seeds import generator
 from limner.tasks.degraded import Unrounded, enlarged
 from limner.tasks.image_set import ImageSet
-from limner.tasks.pair_spec import is_two_sided, sides
-from limner.tasks.pairs import Pairs
+from limner.tasks.pair_spec import PAIRED, UNPAIRED, is_two_sided, sides
+from limner.tasks.pairs import Alone, Pairs, TwoSided
 from limner.tasks.pictures import Pictures, patches, pictures
 from limner.tasks.task import Task
 
-UNDER = " under "
+UNDER, ALONE = " under ", " alone"
+
+GREY = 0.25
+"""The share of looks at images in colour that are at grey copies."""
+
+LEARNED_ALONE = ("gaussian", "poisson", "poisson_gaussian", "speckle", "salt_and_pepper", "quantise", "clip")
+"""What damaged images alone teach to take away: no pixel of it tells of another's."""
 
 
 class Damaged(Pairs):
     """Clean images and how they are damaged: pairs without end, for each look at an image damages it anew.
 
     ``inputs`` are the images damaged once, always the same, for whoever wants to see or judge some; :meth:`again` is
-    what is learned from.
+    what is learned from. A grey image among colours is damaged as the grey one that it is, alike in all channels, and
+    of images in colour every fourth look is at a grey copy: what learns from both mends both.
 
     Raises :class:`LimnerError` where the degradation does not go with the images.
 
@@ -62,8 +74,13 @@ class Damaged(Pairs):
         return self._damaged(self.targets, generator(self.seed, "damage"))
 
     def again(self, random: torch.Generator) -> Pairs:
-        """Pairs of these images, with damage drawn from ``random``."""
-        return Pairs(self._damaged(self.targets, random), self.targets, self.name)
+        """Pairs of these images, some of them in grey, with damage drawn from ``random``."""
+        clean = self.targets
+        if self._takes_grey:
+            chosen = torch.rand(len(clean), generator=random)[:, None, None, None] < GREY
+            grey = clean.images.float().mean(1, keepdim=True).round().to(torch.uint8)
+            clean = ImageSet(torch.where(chosen, grey, clean.images), clean.name, licence=clean.licence)
+        return Pairs(self._damaged(clean, random), clean, self.name)
 
     def select(self, indices: Tensor, name: str | None = None) -> Damaged:
         """The images at ``indices`` (int64 or bool)."""
@@ -79,47 +96,120 @@ class Damaged(Pairs):
         damaged = self.degradation(clean.floats(), random)
         if damaged.shape[1] != clean.shape[0]:
             raise LimnerError(f"{self.degradation} changes the colours of {clean.name}; give images in grey or colour")
+        if self._takes_grey:
+            grey = (clean.images == clean.images[:, :1]).flatten(1).all(1)
+            if bool(grey.any()):
+                damaged[grey] = self.degradation(clean.images[grey, :1].float() / 255, random)
         return Unrounded(enlarged(damaged, clean.shape[1]), self.name)
 
+    @cached_property
+    def _takes_grey(self) -> bool:
+        """Whether these are images in colour under a degradation that grey ones can have too: a mosaic, none can."""
+        if self.targets.shape[0] != 3:
+            return False
+        try:
+            self.degradation(self.targets.images[:1, :1].float() / 255, generator(0, "grey"))
+        except LimnerError:
+            return False
+        return True
 
-def under(data: str, degradation: str | None) -> str:
-    """The spec of the images of ``data`` under a degradation, or of pairs where there is none.
 
-    Raises :class:`LimnerError` where both say what the damage is, or neither, or the degradation's text is wrong.
+class Materials(NamedTuple):
+    """What there is to learn to restore from: the data specs of clean and of damaged images, and the damage as text.
 
-    >>> under("folder:clean", "gaussian(25.0)"), under("folder:noisy => folder:clean", None)
-    ('folder:clean under gaussian(25)', 'folder:noisy => folder:clean')
+    Any of them can be empty; ``paired`` are damaged images and clean ones that belong together.
+
+    >>> Materials.of("folder:noisy ~> folder:clean under gaussian(25.0)")
+    Materials(clean='folder:clean', damaged='folder:noisy', degradation='gaussian(25)', paired=False)
     """
-    if is_two_sided(data):
-        if degradation is not None:
+
+    clean: str = ""
+    damaged: str = ""
+    degradation: str = ""
+    paired: bool = False
+
+    @classmethod
+    def of(cls, spec: str) -> Materials:
+        """The spec taken apart. Raises :class:`LimnerError` where the degradation's text is wrong."""
+        data, _, told = spec.rpartition(UNDER) if UNDER in spec else (spec, "", "")
+        degradation = str(parse(told)) if told else ""
+        if is_two_sided(data):
+            found = sides(data)
+            return cls(found.targets, found.inputs, degradation, found.paired)
+        if data.endswith(ALONE):
+            return cls(damaged=data.removesuffix(ALONE), degradation=degradation)
+        return cls(clean=data, degradation=degradation)
+
+    @property
+    def spec(self) -> str:
+        """The inverse of :meth:`of`."""
+        if self.clean and self.damaged:
+            data = f"{self.damaged}{PAIRED if self.paired else UNPAIRED}{self.clean}"
+        else:
+            data = self.clean or f"{self.damaged}{ALONE}"
+        return f"{data}{UNDER}{self.degradation}" if self.degradation else data
+
+
+def materials(data: str | None, degradation: str | None = None, damaged: str | None = None) -> Materials:
+    """What ``data``, a spec as above or clean images, and beside it a degradation and ``damaged`` images are together.
+
+    Where there are damaged images that are not of pairs, the degradation can be left out, for them to show it. Raises
+    :class:`LimnerError` where two say the same thing, or nothing says what the damage is.
+
+    >>> materials("folder:clean", "gaussian(25.0)").spec, materials(None, damaged="folder:noisy").spec
+    ('folder:clean under gaussian(25)', 'folder:noisy alone')
+    """
+    found = Materials.of(data) if data is not None else Materials()
+    if damaged is not None:
+        if found.damaged or is_two_sided(damaged):
+            told = data if found.damaged else damaged
+            raise LimnerError(f"{told} gives damaged images by itself; leave the other damaged ones out")
+        found = found._replace(damaged=damaged)
+    if degradation is not None:
+        told = str(parse(degradation))
+        if found.degradation and found.degradation != told:
+            raise LimnerError(f"{found.degradation} and {told} both say what the damage is; give one of them")
+        found = found._replace(degradation=told)
+    if found.paired:
+        if found.degradation:
             raise LimnerError(f"{data} are pairs, which show the damage by themselves; leave the degradation out")
-        if not sides(data).paired:
-            raise LimnerError(
-                f"{data} are no pairs, and to restore is learned from pairs; write DAMAGED{' => '}CLEAN for images of "
-                "the same names, or give clean images and --degradation"
-            )
-        return data
-    if UNDER in data:
-        data, _, told = data.rpartition(UNDER)
-        if degradation is not None and str(parse(degradation)) != str(parse(told)):
-            raise LimnerError(f"{told} and {degradation} both say what the damage is; give one of them")
-        degradation = told
-    if degradation is None:
+        return found
+    if not found.damaged and not found.degradation:
         raise LimnerError(
             f"{data} alone does not show what the damage is; say how clean images get damaged, as in "
-            f'--degradation "gaussian(5..50)", or give pairs: "{data} => folder:clean"'
+            f'--degradation "gaussian(5..50)", give pairs: "folder:damaged => {data}", or damaged images that are no '
+            f"pairs: --damaged folder:damaged; where {data} is damaged and there is nothing else, say --damaged {data}"
         )
-    return f"{data}{UNDER}{parse(degradation)}"
+    if found.damaged and not found.clean:
+        _check_alone(found)
+    return found
 
 
-def restoration_task(spec: str, shots: int | None, seed: int, most: int) -> tuple[Task, Pairs]:
-    """The task of a spec as :func:`under` gives it, and all its pairs of patches: ``shots`` images to learn from (all
+def _check_alone(found: Materials) -> None:
+    """Raises :class:`LimnerError` where damaged images alone cannot teach to take the degradation away."""
+    whole = parse(found.degradation or "nothing")
+    for stage in whole.parts if isinstance(whole, Chain) else (whole,):
+        if (word := getattr(stage, "word", "")) and word not in LEARNED_ALONE:
+            raise LimnerError(
+                f"damaged images alone teach to take away noise that is another in each pixel, not {stage}; give clean "
+                "images beside them, whatever they show, or use limner restore, which needs none"
+            )
+
+
+def restoration_task(spec: str, shots: int | None, seed: int, most: int) -> tuple[Task, TwoSided]:
+    """The task of a spec as :func:`materials` gives it, and all its patches: ``shots`` images to learn from (all
     patches of each), and at most ``most`` patches of the others to be judged on.
 
-    Without ``shots`` a fifth of the images is held back, or none of fewer than 10. Damage of what is held back is
-    drawn once, by ``seed``. Raises :class:`LimnerError` where the spec cannot be loaded or has too few images.
+    Without ``shots`` a fifth of the images is held back, or none of fewer than 10; of damaged images alone then a
+    fifth of the patches. Damage of what is held back is drawn once, by ``seed``. Raises :class:`LimnerError` where the
+    spec cannot be loaded or has too few images.
     """
-    whole, places, count = _pairs(spec, seed) if is_two_sided(spec) else _damaged(spec, seed)
+    known = Materials.of(spec)
+    whole, places, count = (
+        _pairs(spec) if known.paired else _damaged(known, spec, seed) if known.clean else _alone(known, spec)
+    )
+    if shots is None and isinstance(whole, Alone) and count < 10:
+        places, count = torch.arange(len(whole)), len(whole)
     shots = count - (count // 5 if count >= 10 else 0) if shots is None else shots
     if not 1 <= shots <= count:
         raise LimnerError(
@@ -137,16 +227,21 @@ def restoration_task(spec: str, shots: int | None, seed: int, most: int) -> tupl
     return Task("restore", name, whole.select(learned), query, seed, spec), whole
 
 
-def _damaged(spec: str, seed: int) -> tuple[Pairs, Tensor, int]:
-    data, _, told = spec.rpartition(UNDER)
-    if not data:
+def _damaged(known: Materials, spec: str, seed: int) -> tuple[Pairs, Tensor, int]:
+    if not known.degradation:
         raise LimnerError(f"{spec} does not say what the damage is; write DATA{UNDER}DEGRADATION, or pairs")
-    found = pictures(data)
+    found = pictures(known.clean)
     clean, places = patches(found, found.patch())
-    return Damaged(clean, parse(told), seed, spec), places, len(torch.unique(places))
+    return Damaged(clean, parse(known.degradation), seed, spec), places, len(torch.unique(places))
 
 
-def _pairs(spec: str, seed: int) -> tuple[Pairs, Tensor, int]:
+def _alone(known: Materials, spec: str) -> tuple[Alone, Tensor, int]:
+    found = pictures(known.damaged)
+    cut, places = patches(found, found.patch())
+    return Alone(cut, spec), places, len(torch.unique(places))
+
+
+def _pairs(spec: str) -> tuple[Pairs, Tensor, int]:
     first, second, _ = sides(spec)
     damaged, clean = pictures(first), pictures(second)
     pairs = _matched(damaged, clean)

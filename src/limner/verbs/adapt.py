@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 def adapt(
-    spec: str,
+    spec: str | None,
     *,
     shots: int | None = None,
     goal: str = "generate",
     degradation: str | None = None,
+    damaged: str | None = None,
     start: str = "auto",
     budget: str | None = None,
     learner: str | None = None,
@@ -41,8 +42,9 @@ def adapt(
     strategy a strategy by its name, as :func:`limner.memory.portfolio.names` lists them (``None`` = as advised)
     goal     ``generate``, ``classify``, or ``translate``, whose ``spec`` has two sides: ``A => B`` for pairs,
              ``A ~> B`` for none, or ``A,pairs=left-right`` for images that hold both side by side
-             To ``restore``, ``A => B`` are damaged images and clean ones, or ``spec`` are clean ones alone, which
-             ``degradation`` damages (:mod:`limner.degradations.text`)
+             To ``restore``, ``A => B`` are damaged images and clean ones, or ``spec`` are clean ones, which
+             ``degradation`` damages (:mod:`limner.degradations.text`). ``damaged`` images that belong to none of them
+             show the degradation, unless it is told; without ``spec`` they are all there is to learn from
     out      the run directory (``None``: a new one in ``runs``), with ``report.html`` in it
     memory   where the memory lies (``None``: in the user's data folder)
 
@@ -56,7 +58,7 @@ def adapt(
     given_fields, limits = asked_strategy(fields, budget)
     check_learner(learner, goal)
     check_strategy(strategy, goal)
-    spec = restoration.given(goal, spec, degradation)
+    spec, found_out = restoration.given(goal, spec, degradation, damaged)
     directory = directories.claim(out, spec, force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
@@ -85,10 +87,9 @@ def adapt(
         )
         reference = start if given is None or start.startswith("shipped:") else given.sha256
         advice = choose(called(found, strategy, start), reference, learner)
-        how = advice.strategy.replace(**given_fields)
-        if reference != "auto":
-            how = how.replace(start=reference)
+        how = advice.strategy if reference == "auto" else advice.strategy.replace(start=reference)
         begun = given if given is not None else find_start(how.start, remembered, shape)
+        how = restoration.as_learned(how, begun, prepared.task, limits).replace(**given_fields)
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
@@ -104,7 +105,7 @@ def adapt(
             learner=describe(network),
             strategy=how,
             memory=memory,
-            advice=(advice.reason,),
+            advice=(*found_out, advice.reason),
         )
         run = carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
         adviser.observe(advice.id, run.lineage["run"])

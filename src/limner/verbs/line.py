@@ -279,6 +279,8 @@ def carry_out(
         if classes.is_conditional(run):
             run.task[classes.NAMES] = list(prepared.images.class_names)
         run.notes[:0] = [note for note in prepared.images.notes if note not in run.notes]
+        if task.goal == "restore":
+            restoration.keep_the_best(run, task, None if start is None else start.params)
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
@@ -349,6 +351,7 @@ def judged(run: Run, task: Task, made: Tensor | None) -> Scores | None:
         return classify.scored(run, task.query, len(task.support))
     if task.goal == "restore":
         assert isinstance(task.query, TwoSided)
+        run.notes += restoration.tried(run)
         return restoration.scored(run.learner, run.params, task.query, len(task.support), run.seed)
     learned = task.support.targets if isinstance(task.support, TwoSided) else task.support
     support = some_of(learned, run.seed)

@@ -20,7 +20,7 @@ NAME = "config.json"
 
 LIKE: dict[str, Any] = {
     "algorithm": "", "learner": "", "options": {}, "family": "", "goal": "", "ways": 5, "shots": 1, "queries": 1,
-    "turns": False, "degradation": "", "start": "", "budget": "", "name": "", "seed": 0, "plan": {},
+    "turns": False, "degradation": "", "alone": False, "start": "", "budget": "", "name": "", "seed": 0, "plan": {},
 }  # fmt: skip
 """Every field of a configuration file, with a value of its type."""
 
@@ -38,7 +38,8 @@ class Configuration:
     family, goal                 the data spec that tasks are drawn from, and what a task is about
     ways, turns                  classes in a task, and whether turned classes count as classes (``None`` and false
                                  where a task is one class, or a function)
-    degradation                  what tasks to restore draw theirs from (empty for others)
+    degradation, alone           what tasks to restore draw theirs from (empty for others), and whether they are adapted
+                                 to by damaged images alone
     shots, queries               images (of each class; or points) to learn from, and to be judged on
     start, name, seed            what to go on from, what to call the result, the seed of everything random
     plan                         how the start is learned
@@ -52,6 +53,7 @@ class Configuration:
     ways: int | None
     turns: bool
     degradation: str
+    alone: bool
     shots: int
     queries: int
     start: str
@@ -62,8 +64,9 @@ class Configuration:
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types; what :func:`resolve` takes as ``file``."""
         record = {name: value for name, value in vars(self).items() if name != "plan" and value is not None}
-        if not self.degradation:
-            record.pop("degradation")
+        for name in ("degradation", "alone"):
+            if not record[name]:
+                record.pop(name)
         return {**record, "plan": {name: value for name, value in self.plan.to_json().items() if name != "algorithm"}}
 
     def replaced(self, **changes: Any) -> Configuration:
@@ -131,6 +134,8 @@ def resolve(
             raise LimnerError(
                 f"{name} is for tasks of several classes (to classify or cluster); a task to {goal} has none to choose"
             )
+    if goal != "restore" and asked.get("alone"):
+        raise LimnerError(f"damaged images alone are for tasks to restore; leave --alone out to {goal}")
     if goal != "restore" and asked.get("degradation"):
         raise LimnerError(f"a task to {goal} takes images as they are, so leave the degradation out")
     start = asked.get("start", "scratch")
@@ -147,6 +152,7 @@ def resolve(
         ways=ways,
         turns=bool(asked.get("turns", False)),
         degradation=asked.get("degradation", ""),
+        alone=bool(asked.get("alone", False)),
         shots=asked.get("shots", shots),
         queries=asked.get("queries", queries),
         start=start,

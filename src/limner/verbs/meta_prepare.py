@@ -57,6 +57,7 @@ def prepare(asked: Configuration, remembered: Memory | None) -> Prepared:
         seed=asked.seed,
         turns=asked.turns,
         degradation=asked.degradation,
+        alone=asked.alone,
     )
     shape = family.images.shape if isinstance(family, Family) else family.image_shape
     model = None if remembered is None else find_start(asked.start, remembered, shape)

@@ -62,7 +62,8 @@ class Learned(NamedTuple):
 
         goals = goals_of(self.configuration["learner"])
         shots = self.shots * (self.configuration.get("ways") or 1)
-        data = '"DAMAGED => CLEAN"' if goals == ["restore"] else "DATA"
+        alone = "--damaged DAMAGED" if self.configuration.get("alone") else '"DAMAGED => CLEAN"'
+        data = alone if goals == ["restore"] else "DATA"
         return f"limner adapt {goals[0]} {data} --shots {shots} --start {self.sha256[:12]}" if goals else ""
 
     def to_json(self) -> dict[str, Any]:
@@ -85,6 +86,7 @@ def meta_train(
     queries: int | None = None,
     turns: bool | None = None,
     degradation: str | None = None,
+    alone: bool | None = None,
     start: str | None = None,
     budget: str | None = None,
     name: str | None = None,
@@ -102,6 +104,8 @@ def meta_train(
     algorithm  one of :data:`limner.meta.ALGORITHMS`
     family     a data spec with classes, clean images for a restorer, or ``sinusoid`` for a regressor
     degradation  for a restorer, what the damage of a task is drawn from: ``gaussian(5..50)`` (each task has one sigma)
+    alone        a restorer adapts to a task by damaged images alone, in steps that see no clean ones; what is learned
+                 is a start from which these steps lead to the clean ones
     goal       ``generate`` (a task is one class), ``classify`` or ``cluster`` (``ways`` classes), ``regress`` (a
                function), ``restore`` (one degradation); by default what the learner is for
     shots      images (of each class) to adapt to; ``queries`` others judge it

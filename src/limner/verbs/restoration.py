@@ -1,34 +1,71 @@
-"""The goal to restore: what a restorer makes of damaged images held back, and how near that is to the clean ones."""
+"""The goal to restore: what there is to learn from, and what a restorer makes of damaged images held back."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.types import Params, Scores
+from limner.types import Params, Score, Scores
 
 if TYPE_CHECKING:
+    from limner.config import Strategy
+    from limner.engine import Run
     from limner.learners import Learner
-    from limner.tasks import Task, TwoSided
+    from limner.memory import StoredModel
+    from limner.tasks import Alone, Task, TwoSided
+    from limner.verbs.budget import Budget
 
 JUDGED = 100
 """Patches that a restorer is judged on, at most."""
 
+LOOKED_AT = 3
+"""Damaged images without truth on which a restorer is tried after it has learned."""
 
-def given(goal: str, spec: str, degradation: str | None) -> str:
-    """The data spec of images to restore, damaged by ``degradation`` or pairs; for another goal ``spec`` itself.
+AT_ONCE = 64
+"""Patches in a step as a start was meta-learned for, where that took all there were: it learned from a handful."""
 
-    Raises :class:`LimnerError` where the two do not go together, or with the goal.
+
+class Given(NamedTuple):
+    """The data spec of what is to be learned from, and sentences that tell what was found out about it."""
+
+    spec: str
+    told: tuple[str, ...] = ()
+
+
+def given(goal: str, spec: str | None, degradation: str | None, damaged: str | None = None) -> Given:
+    """The data spec to restore by (:mod:`limner.tasks.restoration`); for another goal ``spec`` itself.
+
+    Of damaged images that are not of pairs the degradation is estimated, where none is told. Raises
+    :class:`LimnerError` where what is given does not go together, or with the goal, or nothing is wrong with them.
     """
-    if goal == "restore":
-        from limner.tasks.restoration import under
+    if goal != "restore":
+        for what, value in (("degradation", degradation), ("damaged images", damaged)):
+            if value is not None:
+                raise LimnerError(f"to {goal} takes images as they are, so leave the {what} {value} out")
+        if spec is None:
+            raise LimnerError(f"there are no data to {goal}; give a data spec, such as folder:my-images")
+        return Given(spec)
+    from limner.tasks.restoration import materials
 
-        return under(spec, degradation)
-    if degradation is not None:
-        raise LimnerError(f"to {goal} takes images as they are, so leave the degradation {degradation} out")
-    return spec
+    if spec is None and damaged is None:
+        raise LimnerError("there is nothing to learn to restore from; give clean images, pairs, or damaged images")
+    found = materials(spec, degradation, damaged)
+    if found.paired or not found.damaged or found.degradation:
+        return Given(found.spec)
+    from limner.restoration.several import estimated
+    from limner.tasks.pictures import pictures
+
+    clean = pictures(found.clean).images if found.clean else []
+    seen = estimated(pictures(found.damaged).images, clean)
+    if not seen.degradation:
+        raise LimnerError(
+            f"nothing is wrong with {found.damaged} that could be found ({'; '.join(seen.sentences)}), so there is "
+            "nothing to learn to restore; give damaged images, or say --degradation"
+        )
+    told = f"{'; '.join(seen.sentences)}: taken for {seen.degradation} (--degradation says otherwise)"
+    return Given(materials(spec, seen.degradation, damaged).spec, (told,))
 
 
 def fitted(description: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
@@ -36,14 +73,41 @@ def fitted(description: dict[str, Any], shape: tuple[int, int, int]) -> dict[str
     return {**description, "image_shape": list(shape)} if description["kind"] == "restorer" else description
 
 
+def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits: Budget) -> Strategy:
+    """``strategy``, or where a start was meta-learned to adapt to damaged images alone, and the task has nothing else,
+    the start's own inner loop: the same optimiser, rate, and without other ``limits`` the same number of steps."""
+    from limner.meta import MetaPlan
+    from limner.tasks import Alone
+
+    family = None if begun is None else begun.metadata.get("family")
+    if begun is None or not isinstance(task.support, Alone) or not isinstance(family, dict) or not family.get("alone"):
+        return strategy
+    plan = MetaPlan.from_json(begun.metadata["plan"])
+    return strategy.replace(
+        optimiser=plan.inner_optimiser, betas=plan.inner_betas, learning_rate=plan.inner_rate, steps=plan.inner_steps,
+        batch=plan.inner_batch or AT_ONCE, schedule="constant", warmup=0, clip=0.0, ema=0.0, evaluate_every=0,
+        seconds=0.0,
+    ).within(*limits)  # fmt: skip
+
+
+# ── Scores ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
 def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed: int) -> Scores:
     """What is made of the query's damaged images against its clean ones: error, PSNR and SSIM.
 
-    A note tells the scores of the damaged images themselves, which a restorer has to pass.
+    A note tells the scores of the damaged images themselves, which a restorer has to pass. Where there are damaged
+    images alone, it is how far hidden pixels of them are from what is foretold.
     """
     from limner.engine.pictures import translated_bytes
     from limner.metrics import fidelity
+    from limner.tasks import Alone
 
+    if isinstance(query, Alone):
+        error, nearby = hidden_error(learner, params, query, seed)
+        values = {"hidden_error": Score(error)}
+        told = f"the mean of the neighbours has a hidden error of {nearby:.4f}; the noise of a pixel itself is in both"
+        return Scores(values, "pixels", len(query), len(query), learned, seed, (told,))
     truth = query.targets.images
     damaged = fidelity.scores(query.inputs.images, truth, seed)
     told = f"PSNR {damaged['psnr'].value:.2f} dB, SSIM {damaged['ssim'].value:.3f}"
@@ -56,6 +120,76 @@ def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed
         seed=seed,
         notes=(f"the damaged images themselves, clipped to what a file holds, have {told}",),
     )
+
+
+def hidden_error(learner: Learner, params: Params, query: Alone, seed: int) -> tuple[float, float]:
+    """The root mean square error in foretelling pixels of ``query`` that are hidden (1 in 9, by ``seed``), and that of
+    the mean of their neighbours. The noise of the hidden pixels is in both."""
+    import torch
+
+    from limner.learners.restorer import Restorer, noise_of
+    from limner.objectives.alone import around, draw_hidden, hidden_pixels
+    from limner.seeds import generator
+
+    assert isinstance(learner, Restorer)
+    images = query.inputs.floats()
+    draws = draw_hidden(images, generator(seed, "hidden"))
+    noise = noise_of(images)
+    with torch.no_grad():
+        wrong = hidden_pixels(lambda covered: learner.restored(params, covered, noise), images, draws)
+        plain = (around(images) - images) * draws["hidden"]
+    count = draws["hidden"].sum() * images.shape[1]
+    return tuple(float((errors.square().sum() / count).sqrt()) for errors in (wrong, plain))  # type: ignore[return-value]
+
+
+def keep_the_best(run: Run, task: Task, start: Params | None) -> None:
+    """Of damaged images alone: give the run those parameters, of its last, its best and its start's, that foretell
+    hidden pixels of the images held back the best, and note which."""
+    from limner.tasks import Alone
+
+    if not isinstance(task.query, Alone) or run.state != "finished":
+        return
+    tried = {"the last": run.params, "those of an earlier look": run.best, "the start's": start}
+    errors = {
+        name: hidden_error(run.learner, params, task.query, run.seed)[0] for name, params in tried.items() if params
+    }
+    best = min(errors, key=lambda name: errors[name])
+    if errors[best] < errors["the last"]:
+        chosen = tried[best]
+        assert chosen is not None
+        run.params = dict(chosen)
+        run.notes.append(
+            f"parameters kept are {best}: they foretell hidden pixels to {errors[best]:.4f}, the last only to "
+            f"{errors['the last']:.4f}"
+        )
+
+
+def tried(run: Run) -> list[str]:
+    """What the restorer makes of some damaged images that have no truth, in sentences; none where there are no such.
+
+    It is judged by what was removed, hidden pixels and a second method (:mod:`limner.restoration.judge`).
+    """
+    from limner.restoration import Knowledge
+    from limner.restoration.estimate import estimate
+    from limner.restoration.judge import SIDE, judge
+    from limner.restoration.trained import Trained
+    from limner.seeds import generator
+    from limner.tasks.pictures import pictures
+    from limner.tasks.restoration import Materials
+
+    known = Materials.of(run.source)
+    if known.paired or not known.damaged or run.state != "finished":
+        return []
+    restorer, found = Trained.of(run), pictures(known.damaged)
+    told = []
+    for name, image in list(zip(found.names, found.images, strict=True))[:LOOKED_AT]:
+        top, left = (max(side - SIDE, 0) // 2 for side in image.shape[1:])
+        damaged = image[None, :, top : top + SIDE, left : left + SIDE].float() / 255
+        knowledge = Knowledge(estimate(damaged).noise, None, None, known.degradation)
+        restored = restorer.restore(damaged, knowledge, generator(run.seed, "tried"))
+        sentences = judge(restorer, damaged, restored, knowledge, generator(run.seed, "judge")).sentences()
+        told.append(f"{name}, its middle: {' '.join(sentences)}")
+    return told
 
 
 def restored(learner: Learner, params: Params, task: Task) -> tuple[TwoSided, Tensor]:

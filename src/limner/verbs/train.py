@@ -49,7 +49,7 @@ def train(
     goal = goals_of(learner)[0]
     usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
     strategy = (usual or [Strategy()])[0].replace(start=start, **given_fields).within(*limits)
-    spec = restoration.given(goal, spec, degradation)
+    spec, found_out = restoration.given(goal, spec, degradation)
     directory = directories.claim(out, f"{learner}-{spec}", force)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
@@ -77,5 +77,6 @@ def train(
             learner=describe(network),
             strategy=strategy,
             memory=memory,
+            advice=found_out,
         )
         return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
