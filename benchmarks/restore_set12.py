@@ -1,35 +1,28 @@
-"""Set12 under white Gaussian noise of known strength: every method that needs no training, and trained runs beside.
+"""Set12 under white Gaussian noise of known strength: every method that needs no training, and blind networks beside.
 
-``RUNS=FOLDER:FOLDER…`` adds runs of ``limner train restorer``. Methods that learn from the one image alone take minutes
-for it, and are measured on three images, with BM3D on the same three beside them.
+Methods that learn from the one image alone take minutes for it, and are measured on three images at σ 25, with BM3D on
+the same three beside them. The networks learn for ``MINUTES`` (8) each on one core, the U-Net three times as long.
 """
 
 from __future__ import annotations
 
-import os
+import multiprocessing
 import time
-import zipfile
 from collections.abc import Sequence
-from io import BytesIO
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 import harness
 import numpy as np
-import torch
-from PIL import Image
-from torch import Tensor
+from photographs import SEED, Blind, as_file, damaged, learned, photographs, restorer_of
 
-from limner.engine import Run
-from limner.errors import LimnerError
 from limner.metrics import fidelity
 from limner.restoration import Knowledge, Restorer, restorer
-from limner.restoration.trained import Trained
 from limner.seeds import generator
+from limner.types import Params
 
-SEED = 0
 SIGMAS = (15, 25, 50)
-METHODS = ("total-variation", "wavelets", "non-local-means", "dictionary", "bm3d")
+METHODS = ("total-variation", "wavelets", "non-local-means", "dictionary", "bm3d", "starter")
 SINGLE = ("zero-shot-noise2noise", "blind-spot", "deep-image-prior")
 FEW = (0, 1, 3)
 """The images on which the slow ones are measured: cameraman, house, starfish (01, 02, 04)."""
@@ -44,38 +37,39 @@ PUBLISHED = {
 """PSNR on all twelve: of the first three measured elsewhere, of the others as published."""
 
 
-def photographs(archive: Path) -> dict[str, Tensor]:
-    """The grey images of ``Set12/`` in a zip, uint8 ``(1, 1, h, w)``, by name."""
-    found = {}
-    try:
-        with zipfile.ZipFile(archive) as pack:
-            for name in sorted(pack.namelist()):
-                if name.startswith("Set12/") and name.endswith(".png"):
-                    pixels = np.array(Image.open(BytesIO(pack.read(name))).convert("L"))
-                    found[Path(name).stem] = torch.from_numpy(pixels)[None, None]
-    except (OSError, zipfile.BadZipFile) as problem:
-        raise LimnerError(f"the images cannot be read from {archive} ({problem}); give a zip with Set12/") from None
-    if not found:
-        raise LimnerError(f"{archive} holds no Set12/*.png; give a zip that does")
+def networks(minutes: float) -> list[Blind]:
+    """Blind networks, each for the same time, and the U-Net for longer."""
+    kinds = {"dncnn": (48, 10), "ffdnet": (64, 10), "nafnet": (16, 8), "unet": (24, 8)}
+    return [
+        Blind(f"{kind}, {part * minutes:.3g} min", {"network": kind, "width": width, "depth": depth}, part * minutes)
+        for kind, (width, depth) in kinds.items()
+        for part in ((1, 3) if kind == "unet" else (1,))
+    ][::-1]
+
+
+def measured(asked: tuple[str, Blind | None, Params | None, Sequence[int], bool]) -> list[dict[str, Any]]:
+    """A method on all images, or on few of them, at each σ; in a process of its own, on one core."""
+    harness.on_one_core()
+    name, blind, params, sigmas, few = asked
+    one: Restorer = restorer(name) if blind is None else restorer_of(blind, params or {})
+    images = photographs("Set12")
+    chosen = [list(images)[place] for place in FEW] if few else list(images)
+    found = []
+    for sigma in sigmas:
+        for image in chosen:
+            clean = images[image]
+            noisy = damaged(clean, sigma, image)
+            begun = time.perf_counter()
+            made = one.restore(noisy, Knowledge(noise=sigma / 255), generator(SEED, "restorer"))
+            seconds = time.perf_counter() - begun
+            found.append({
+                "method": name, "image": image, "sigma": sigma, "seconds": seconds,
+                "psnr": float(fidelity.signal_to_noise(as_file(made), clean)),
+                "ssim": float(fidelity.structural_similarities(as_file(made), clean)),
+            })  # fmt: skip
+        own = [entry["psnr"] for entry in found if entry["sigma"] == sigma]
+        print(f"{name}, σ {sigma}: {np.mean(own):.2f} dB, {found[-1]['seconds']:.1f} s", flush=True)
     return found
-
-
-def measured(one: Restorer, clean: Tensor, sigma: int, name: str) -> dict[str, Any]:
-    """PSNR and SSIM of one image, rounded to bytes as a file would be, and the seconds that it took."""
-    noise = torch.randn(clean.shape, generator=generator(SEED, f"{name} {sigma}"))
-    damaged = clean.float() / 255 + sigma / 255 * noise
-    begun = time.perf_counter()
-    found = one.restore(damaged, Knowledge(noise=sigma / 255), generator(SEED, "restorer"))
-    seconds = time.perf_counter() - begun
-    made = (found.clamp(0, 1) * 255).round().to(torch.uint8)
-    return {
-        "method": one.name,
-        "image": name,
-        "sigma": sigma,
-        "psnr": float(fidelity.signal_to_noise(made, clean)),
-        "ssim": float(fidelity.structural_similarities(made, clean)),
-        "seconds": seconds,
-    }
 
 
 def row(label: str, found: Sequence[dict[str, Any]], published: Sequence[float] | None) -> dict[str, Any]:
@@ -92,32 +86,23 @@ def row(label: str, found: Sequence[dict[str, Any]], published: Sequence[float] 
     return line
 
 
-def trained() -> list[Restorer]:
-    """Runs that ``RUNS`` names, one folder after another with colons between."""
-    folders = [Path(name) for name in os.environ.get("RUNS", "").split(":") if name]
-    return [Trained.of(Run.load(folder)) for folder in folders]
-
-
 def main() -> None:
     started = time.perf_counter()
-    images = photographs(Path(harness.spec("{data}/restoration_dev.zip")))
-    names = list(images)
-    few = [names[place] for place in FEW if place < len(names)]
-    if harness.quick():
-        names = few
-    single = [] if harness.quick() else [restorer(name) for name in SINGLE]
-    found: list[dict[str, Any]] = []
-    for one in [*map(restorer, METHODS), *trained(), *single]:
-        for sigma in SIGMAS:
-            for name in few if one in single else names:
-                found.append(measured(one, images[name], sigma, name))
-                print("{method}, σ {sigma}, {image}: {psnr:.2f} dB, {seconds:.1f} s".format(**found[-1]), flush=True)
-    rows = []
-    for method in dict.fromkeys(entry["method"] for entry in found):
-        own = [entry for entry in found if entry["method"] == method]
-        rows.append(row(method, own, PUBLISHED.get(method)))
-    if single:
-        same = [entry for entry in found if entry["method"] == "bm3d" and entry["image"] in few]
+    quick = harness.quick()
+    blinds = networks(0.05 if quick else harness.minutes(8))
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        trained = {name: (params, steps) for name, params, steps in pool.map(learned, blinds, chunksize=1)}
+        asked: list[tuple[str, Blind | None, Params | None, Sequence[int], bool]] = [
+            *((name, None, None, (25,), True) for name in (() if quick else reversed(SINGLE))),
+            *((name, None, None, SIGMAS, quick) for name in METHODS),
+            *((blind.name, blind, trained[blind.name][0], SIGMAS, quick) for blind in reversed(blinds)),
+        ]
+        found = list(chain(*pool.map(measured, asked, chunksize=1)))
+    order = [*METHODS, *(blind.name for blind in reversed(blinds)), *(() if quick else SINGLE)]
+    rows = [row(name, [one for one in found if one["method"] == name], PUBLISHED.get(name)) for name in order]
+    few = sorted({one["image"] for one in found if one["method"] in SINGLE})
+    if few:
+        same = [one for one in found if one["method"] == "bm3d" and one["image"] in few and one["sigma"] == 25]
         rows.append(row("bm3d, on those three", same, None))
     rows += [row(name, [], PUBLISHED[name]) for name in list(PUBLISHED)[len(PUBLISHED) - 2 :]]
     columns = {"method": "method", "images": "images"}
@@ -125,18 +110,23 @@ def main() -> None:
     columns |= {f"known {sigma}": f"elsewhere σ {sigma}" for sigma in SIGMAS}
     columns |= {f"ssim {sigma}": f"SSIM σ {sigma}" for sigma in SIGMAS}
     columns["seconds"] = "seconds an image"
+    steps = ", ".join(f"{blind.name.split(',')[0]} {trained[blind.name][1]:,}" for blind in reversed(blinds))
     harness.finish(
         "restore-set12",
         rows,
         columns=columns,
         seed=SEED,
         started=started,
+        threads=1,
         details=found,
         story=(
             "White Gaussian noise of standard deviation σ on the scale 0–255, not clipped, its strength known to the "
-            "classical methods. Results are clipped and rounded to bytes; figures are means over images, seconds their "
-            "median over images and σ. Elsewhere: measured or published by others, on all twelve images with other "
-            f"noise. Those on three images are of {', '.join(few)}."
+            "methods that ask for it. Results are clipped and rounded to bytes; figures are means over images, seconds "
+            "of one core, their median over images and σ. Elsewhere: measured or published by others, on all twelve "
+            "images with other noise. Networks with minutes are blind, one for all σ from 5 to 55 (FFDNet is "
+            "told σ), and learned from Train400 for so many minutes of one core in bfloat16; steps: "
+            f"{steps}. The starter ships with Limner and never saw these photographs, nor those. Those on three images "
+            f"are of {', '.join(few)}."
         ),
     )
 

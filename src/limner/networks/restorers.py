@@ -66,8 +66,12 @@ class FFDNet(nn.Module):
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
         """``images (n, c, h, w)`` of even sides and the standard deviation of their noise, ``(n,)``."""
         folded = functional.pixel_unshuffle(images, 2)
-        known = noise.to(folded)[:, None, None, None].expand(-1, 1, *folded.shape[2:])
-        return functional.pixel_shuffle(self.body(torch.cat([folded, known], 1)), 2)
+        return functional.pixel_shuffle(self.body(joined(folded, noise)), 2)
+
+
+def joined(maps: Tensor, noise: Tensor) -> Tensor:
+    """``maps (n, c, h, w)`` with one more channel, each image's ``noise (n,)`` everywhere."""
+    return torch.cat([maps, noise.to(maps)[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
 
 
 class ResidualBlock(nn.Module):
@@ -130,16 +134,19 @@ class Scales(nn.Module):
     joined, as NAFNet and DRUNet, Zhang et al. 2021, do). Channels double where the side halves.
 
     ``depth`` blocks in all: an eighth of them, or 1, at each stop on the way down and up, the others at the bottom.
+    ``told``: a map of the noise's standard deviation is one more channel of the images (DRUNet).
 
     >>> Scales(1, width=2, depth=5, block=ResidualBlock)(torch.zeros(1, 1, 8, 12)).shape
     torch.Size([1, 1, 8, 12])
     """
 
-    def __init__(self, channels: int, width: int, depth: int, block: Callable[[int], nn.Module]) -> None:
+    def __init__(
+        self, channels: int, width: int, depth: int, block: Callable[[int], nn.Module], told: bool = False
+    ) -> None:
         super().__init__()
         beside, bottom = _shared(depth)
         widths = [width * 2**scale for scale in range(SCALES)]
-        self.stem = nn.Conv2d(channels, width, 3, padding=1)
+        self.stem = nn.Conv2d(channels + told, width, 3, padding=1)
         self.down = nn.ModuleList(nn.Sequential(*[block(each) for _ in range(beside)]) for each in widths[:-1])
         self.shrink = nn.ModuleList(nn.Conv2d(each, 2 * each, 2, stride=2) for each in widths[:-1])
         self.bottom = nn.Sequential(*[block(widths[-1]) for _ in range(bottom)])
@@ -148,9 +155,9 @@ class Scales(nn.Module):
         self.head = nn.Conv2d(width, channels, 3, padding=1)
         _begin_small(self.head)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """``(n, c, h, w)`` of sides that are multiples of 4 to the same."""
-        maps, kept = self.stem(images), []
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
+        """``(n, c, h, w)`` of sides that are multiples of 4, and ``noise (n,)`` if it is told, to the same."""
+        maps, kept = self.stem(images if noise is None else joined(images, noise)), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             kept.append(blocks(maps))
             maps = shrink(kept[-1])
@@ -160,8 +167,13 @@ class Scales(nn.Module):
         return self.head(maps)  # type: ignore[no-any-return]
 
 
-NETWORKS: dict[str, tuple[int, int]] = {"dncnn": (1, 2), "ffdnet": (2, 2), "unet": (4, 5), "nafnet": (4, 5)}
+NETWORKS: dict[str, tuple[int, int]] = {
+    "dncnn": (1, 2), "ffdnet": (2, 2), "unet": (4, 5), "drunet": (4, 5), "nafnet": (4, 5)
+}  # fmt: skip
 """Every network by its word: what the sides of its images are multiples of, and the least depth."""
+
+TOLD = ("ffdnet", "drunet")
+"""Those that are told how strong the noise is."""
 
 
 def build(network: str, channels: int, width: int, depth: int) -> nn.Module:
@@ -177,7 +189,7 @@ def build(network: str, channels: int, width: int, depth: int) -> nn.Module:
         return DnCNN(channels, width, depth)
     if network == "ffdnet":
         return FFDNet(channels, width, depth)
-    return Scales(channels, width, depth, ResidualBlock if network == "unet" else NAFBlock)
+    return Scales(channels, width, depth, NAFBlock if network == "nafnet" else ResidualBlock, told=network in TOLD)
 
 
 def reach(network: str, depth: int) -> int:
@@ -190,7 +202,7 @@ def reach(network: str, depth: int) -> int:
         return depth
     if network == "ffdnet":
         return 2 * depth + 1
-    block = 2 if network == "unet" else 1 + WINDOW // 2
+    block = 1 + WINDOW // 2 if network == "nafnet" else 2
     beside, bottom = _shared(depth)
     farthest = 1 << (SCALES - 1)
     across = sum(2 * beside * block << scale for scale in range(SCALES - 1)) + bottom * block * farthest
