@@ -11,7 +11,7 @@ from torch.nn import functional
 from limner.errors import LimnerError
 from limner.learners.checks import check_words
 from limner.networks import Template
-from limner.networks.restorers import NETWORKS, build, padded, reach
+from limner.networks.restorers import NETWORKS, TOLD, build, padded, reach
 from limner.objectives.alone import draw_hidden, hidden_pixels
 from limner.types import Batch, Draws, Loss, Params, Request
 
@@ -31,13 +31,13 @@ class Restorer:
     (:func:`limner.objectives.alone.hidden_pixels`): that learns to take away noise that is another in each pixel. An
     inner loop on such batches and an outer loss on pairs learn a start that adapts to damaged images alone.
 
-    An ``ffdnet`` is told how strong the noise is: in training the root mean square of x − y of each pair, which for
-    noise of standard deviation σ is σ; in use what the request says, or where it says nothing, an estimate
+    An ``ffdnet`` or ``drunet`` is told how strong the noise is: in training the root mean square of x − y of each pair,
+    which for noise of standard deviation σ is σ; in use what the request says, or where it says nothing, an estimate
     (:func:`noise_of`). The others find that out by themselves, and learn to for all damage that they are shown.
 
-    network  ``dncnn``, ``ffdnet``, ``unet`` or ``nafnet`` (see :mod:`limner.networks.restorers`)
+    network  ``dncnn``, ``ffdnet``, ``unet``, ``drunet`` or ``nafnet`` (see :mod:`limner.networks.restorers`)
     width    channels at full resolution; of an ``ffdnet`` at half
-    depth    convolutions of a ``dncnn`` or ``ffdnet``; blocks in all of a ``unet`` or ``nafnet``
+    depth    convolutions of a ``dncnn`` or ``ffdnet``; blocks in all of the others
     loss     ``l2``, ``l1`` or ``charbonnier``
 
     >>> restorer = Restorer((1, 16, 16), width=4, depth=3)
@@ -104,11 +104,11 @@ class Restorer:
     def restored(self, params: Params, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """``images (n, c, h, w)`` of any size, mended, not clipped; can be differentiated.
 
-        noise  standard deviations ``(n,)`` of intensities in [0, 1], which only an ``ffdnet`` asks for
+        noise  standard deviations ``(n,)`` of intensities in [0, 1], which only those that are told it ask for
         """
         height, width = images.shape[-2:]
         whole = padded(images, self.multiple).movedim(-3, -1).contiguous().movedim(-1, -3)  # for faster convolutions
-        if self.options["network"] == "ffdnet":
+        if self.options["network"] in TOLD:
             damage = self._net(params, whole, noise_of(images) if noise is None else noise)
         else:
             damage = self._net(params, whole)
