@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from limner.verbs.resume import resume
     from limner.verbs.sample import sample
     from limner.verbs.train import train
+    from limner.verbs.transfer import transfer
     from limner.verbs.translate import translate
 
 _HOMES = {
@@ -66,6 +67,7 @@ _HOMES = {
     "sample": "limner.verbs.sample",
     "split": "limner.tasks",
     "train": "limner.verbs.train",
+    "transfer": "limner.verbs.transfer",
     "translate": "limner.verbs.translate",
     "traverse": "limner.inside",
 }
@@ -100,6 +102,7 @@ __all__ = [
     "sample",
     "split",
     "train",
+    "transfer",
     "translate",
     "traverse",
 ]

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from limner.cli import augment, exchange, help, memory, meta, options, restoration, show, translation, trouble
+from limner.cli import augment, exchange, help, memory, meta, options, restoration, show, transfer, translation, trouble
 from limner.errors import LimnerError
 
 app = help.App(
@@ -224,6 +224,7 @@ def train(
 
 meta.add_to(app)
 augment.add_to(app)
+transfer.add_to(app)
 
 
 @app.command(epilog="Example: limner sample runs/my-images --count 64 --out samples")
