@@ -330,6 +330,8 @@ def judged_and_minded(run: Run, task: Task) -> list[str]:
         made = None
         if task.goal == "generate" and (task.query is not None or run.state != "failed"):
             made = run.sample(JUDGED, seed=derive(run.seed, "scores"))
+        if task.goal == "restore":
+            run.notes += restoration.tried(run)
         run.scores = judged(run, task, made)
         return [] if made is None else warnings.afterwards(run, task, some_of(task.support, run.seed), made)
     except KeyboardInterrupt:
@@ -351,7 +353,6 @@ def judged(run: Run, task: Task, made: Tensor | None) -> Scores | None:
         return classify.scored(run, task.query, len(task.support))
     if task.goal == "restore":
         assert isinstance(task.query, TwoSided)
-        run.notes += restoration.tried(run)
         return restoration.scored(run.learner, run.params, task.query, len(task.support), run.seed)
     learned = task.support.targets if isinstance(task.support, TwoSided) else task.support
     support = some_of(learned, run.seed)
