@@ -1,8 +1,14 @@
 """What is found in an image alone, against damage that is known, on photographs."""
 
+import io
+import os
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from skimage import data
 
 from limner.degradations import parse
@@ -116,3 +122,41 @@ def test_noise_told_too_large_is_told():
     found = Judgement(removed=0.01, neighbours=0.4, edges=0.8, foretold=0.0, around=0.0, noise=0.03).sentences()
     assert "give a smaller --noise" in found[1]
     assert "PSNR" not in found[1]
+
+
+def flat_photograph(noise, quality):
+    """A smooth scene with a textured corner, with noise of a camera before its JPEG file is written."""
+    down, across = torch.meshgrid(torch.linspace(0, 1, 320), torch.linspace(0, 1, 320), indexing="ij")
+    scene = (0.3 + 0.3 * down + 0.1 * torch.sin(4 * across))[None, None].expand(1, 3, -1, -1).clone()
+    scene[..., :96, :96] += 0.15 * torch.sign(torch.sin(40 * across[:96, :96]))
+    grain = torch.randn(1, 3, 320, 320, generator=generator(7))
+    grain = parse("blur(gaussian,width=0.9)")(grain, generator(0))
+    return parse(f"jpeg({quality})")((scene + noise / 255 * grain / grain.std()).clamp(0, 1), generator(0))
+
+
+def test_what_jpeg_leaves_of_a_cameras_noise_is_found():
+    clean, noisy = (estimate(flat_photograph(noise, 85)) for noise in (0, 4))
+    assert clean.clean
+    assert noisy.kind == "coarse"
+    assert 2 < 255 * noisy.noise < 8
+    assert "JPEG" in noisy.sentences()[0]
+
+
+@pytest.mark.skipif(not os.environ.get("LIMNER_DATA"), reason="LIMNER_DATA names no folder with restoration_dev.zip")
+def test_noise_of_real_cameras():
+    archive = zipfile.ZipFile(Path(os.environ["LIMNER_DATA"]) / "restoration_dev.zip")
+    names = sorted(name for name in archive.namelist() if name.endswith("_real.JPG"))[::9]
+
+    def read(name):
+        pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))))
+        return torch.from_numpy(pixels.astype(np.float32).transpose(2, 0, 1))[None] / 255
+
+    told = []
+    for name in names:
+        noisy, mean = read(name), read(name.replace("_real", "_mean"))
+        assert estimate(mean).clean, name
+        found = estimate(noisy)
+        if not found.clean:
+            told.append(abs(found.noise / float((noisy - mean).std()) - 1))
+    assert len(told) >= 3
+    assert np.mean(told) < 0.3

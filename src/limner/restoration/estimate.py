@@ -25,6 +25,12 @@ TEXTURE = 1.5
 CLEAN = 2 / 255
 """Noise below this is not told from fine texture, and hardly seen."""
 
+FLAT_SIDE, FEWEST_FLAT = 16, 256
+"""Of the blocks that JPEG's noise is measured in, and how many there must be."""
+
+SURVIVED, NOT_TEXTURE = 0.85 / 255, 4.5 / 255
+"""Less in flat blocks is left in the JPEG file of a clean photograph too, and more is what the picture shows."""
+
 FEWEST_LOST = 0.002
 """A smaller share of pixels that stand out as black or white is taken for what the picture shows."""
 
@@ -102,7 +108,7 @@ class Found:
             told.append(f"Noise with {level}, about the same in dark and bright parts, as Gaussian noise has.")
         elif self.kind == "coarse":
             told.append(
-                f"Coarse noise, which neighbours share, as grain does, with {level} or more. Methods for noise that is "
+                f"Coarse noise, as of grain or a camera's JPEG file, with about {level}. Methods for noise that is "
                 "another in each pixel leave part of it; a higher --noise takes more away."
             )
         elif self.kind == "poisson_gaussian":
@@ -115,8 +121,8 @@ class Found:
             told.append("The noise cannot be measured: too few pixels are whole; say --noise where you know it.")
         else:
             told.append(
-                "No noise that is another in each pixel and could be told from fine texture (at most "
-                f"{255 * self.noise:.1f} of 255); fainter coarse noise, as JPEG files often have, is not measured."
+                f"No noise that could be told from texture: at most {255 * self.noise:.1f} of 255 is another in each "
+                "pixel."
             )
         if self.impulses:
             told.append(f"{100 * self.impulses:.1f}% of the intensities are black or white impulses.")
@@ -161,8 +167,9 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
     kind, photons, read, sigma = "none", 0.0, 0.0, 0.0
     if measured:
         sigma = sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
-    if measured and sigma < CLEAN and (coarse := coarse_level(filled, masks, seed)) >= CLEAN:
-        kind, sigma = "coarse", coarse
+    if measured and sigma < CLEAN:
+        coarse = max(coarse_level(filled, masks, seed), jpeg_level(filled, masks))
+        kind, sigma = ("coarse", coarse) if coarse >= CLEAN else (kind, sigma)
     elif sigma >= CLEAN:
         kind = "gaussian"
         slope, rest = variance_line(levels)
@@ -250,6 +257,44 @@ def coarse_level(values: Array, masks: Array, seed: int) -> float:
     if min(map(len, levels)) < FEWEST_PATCHES:
         return 0.0
     return sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
+
+
+def jpeg_level(values: Array, masks: Array) -> float:
+    """The noise level of ``(c, h, w)`` where it is what a camera's JPEG file left of its noise; 0 where it is not.
+
+    In flat parts JPEG keeps of noise what is coarse and strong, and nothing of what is fine. So it is told by three
+    signs, in the luma of blocks of 16×16 less the plane through each, standard deviations ordered: the faintest tenth
+    are alike (the 20th percentile at most 1.7 times the 5th, else it is texture), not quite flat (0.85 of 255 at the
+    10th), and of diagonal details at the finest scale there is 0.12 to 0.35 of that, the rounding of the file.
+
+    Where there is texture more noise survives, and cannot be told from it. Over a whole image it is about
+    3.1 + 0.44 f of 255, f the 10th percentile, with a mean error of 13% on the 26 Nikon files (PolyU, Xu et al. 2018)
+    that this was fitted to, and 18% on 10 Sony files. Nine of the 45 are not told; none of their clean means is.
+    """
+    weights = np.array([0.299, 0.587, 0.114]) if len(values) == 3 else np.ones(1)
+    luma, side = np.tensordot(weights, values, 1), FLAT_SIDE
+    down, across = (length // side for length in luma.shape)
+
+    def blocks(whole: Array) -> Array:
+        cut: Array = whole[: down * side, : across * side].reshape(down, side, across, side)
+        return cut.transpose(0, 2, 1, 3).reshape(-1, side, side)
+
+    found = blocks(luma)
+    inside = ((found > 3 / 255) & (found < 252 / 255)).mean((1, 2)) > 0.95
+    found = found[inside & blocks(masks.all(0)).all((1, 2))]
+    if len(found) < FEWEST_FLAT:
+        return 0.0
+    slopes = np.mgrid[:side, :side].reshape(2, -1) / side
+    plane, _ = np.linalg.qr(np.stack([np.ones(side**2), *slopes], 1))
+    rest = found.reshape(len(found), -1)
+    rest = rest - (rest @ plane) @ plane.T
+    strength = np.sqrt((rest**2).sum(1) / (side**2 - 3))
+    faint, flat, more = np.quantile(strength, [0.05, 0.1, 0.2])
+    details = found[:, ::2, ::2] - found[:, 1::2, ::2] - found[:, ::2, 1::2] + found[:, 1::2, 1::2]
+    fine = float(np.median((details / 2).std((1, 2))[strength.argsort()[: 3 * len(found) // 10]]))
+    if not SURVIVED <= flat <= NOT_TEXTURE or more > 1.7 * faint or not 0.12 * flat <= fine <= 0.35 * flat:
+        return 0.0
+    return float(3.1 / 255 + 0.44 * flat)
 
 
 def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
