@@ -281,7 +281,8 @@ def jpeg_level(values: Array, masks: Array) -> float:
 
     found = blocks(luma)
     inside = ((found > 3 / 255) & (found < 252 / 255)).mean((1, 2)) > 0.95
-    found = found[inside & blocks(masks.all(0)).all((1, 2))]
+    seen: Array = masks.all(0)
+    found = found[inside & blocks(seen).all((1, 2))]
     if len(found) < FEWEST_FLAT:
         return 0.0
     slopes = np.mgrid[:side, :side].reshape(2, -1) / side
