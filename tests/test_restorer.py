@@ -368,3 +368,25 @@ def test_colours_through_grey_networks_and_grey_through_colour_ones(channels):
 
 def test_depths_and_parameters_of_the_papers():
     assert sum(value.numel() for value in build("ffdnet", 1, 64, 15).parameters()) == 485_316
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_restorer_for_colour_becomes_one_for_grey_that_does_the_same(network):
+    colour = create("restorer", (3, 16, 16), network=network, width=3, depth=DEPTHS[network])
+    params = colour.init(1)
+    grey, fewer = colour.in_grey(params)
+    images, noise = torch.rand(2, 1, 20, 24), torch.tensor([0.1, 0.2])
+    alike = colour.restored(params, images.expand(-1, 3, -1, -1), noise).mean(1, keepdim=True)
+    assert torch.allclose(grey.restored(fewer, images, noise), alike, atol=1e-6)
+
+
+def test_grey_images_among_colours_are_damaged_alike_in_all_channels():
+    random = torch.Generator().manual_seed(0)
+    clean = ImageSet(torch.randint(0, 256, (200, 3, 16, 16), dtype=torch.uint8, generator=random), "colours")
+    shown = Damaged(clean, parse("gaussian(25)")).again(random)
+    noise = shown.inputs.floats() - shown.targets.floats()
+    grey = (shown.targets.images == shown.targets.images[:, :1]).flatten(1).all(1)
+    assert 0.15 < grey.float().mean() < 0.35
+    assert torch.equal(noise[grey, 0], noise[grey, 2])
+    assert (noise[~grey, 0] - noise[~grey, 2]).std() * 255 == pytest.approx(25 * 2**0.5, rel=0.05)
+    Damaged(clean, parse("mosaic")).again(random)  # which no grey image can have

@@ -114,6 +114,32 @@ class Restorer:
             damage = self._net(params, whole)
         return images - damage[..., :height, :width]  # type: ignore[no-any-return]
 
+    def in_grey(self, params: Params) -> tuple[Restorer, Params]:
+        """The restorer for grey images that makes of them what this one, for colour, makes of three alike, their mean.
+
+        The first layer's weights are added up over colours, the last one's are their mean.
+
+        >>> colour, random = Restorer((3, 16, 16), width=4, depth=3), torch.Generator().manual_seed(0)
+        >>> params, image = colour.init(0), torch.rand(1, 1, 16, 16, generator=random)
+        >>> grey, fewer = colour.in_grey(params)
+        >>> alike = colour.restored(params, image.expand(-1, 3, -1, -1)).mean(1, keepdim=True)
+        >>> bool((grey.restored(fewer, image) - alike).abs().max() < 1e-6)
+        True
+        """
+        colours, height, width = self.image_shape
+        grey = Restorer((1, height, width), **self.options)
+        found = {}
+        for name, like in grey.init(0).items():
+            value = params[name]
+            if value.shape[0] != like.shape[0]:
+                value = value.unflatten(0, (colours, like.shape[0])).mean(0)
+            if value.ndim == 4 and value.shape[1] != like.shape[1]:
+                each = (value.shape[1] - like.shape[1]) // (colours - 1)  # of a pixel or of four; a map may follow
+                shared = value[:, : colours * each].unflatten(1, (colours, each)).sum(1)
+                value = torch.cat([shared, value[:, colours * each :]], 1)
+            found[name] = value
+        return grey, found
+
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``restore``: the images, of any size, mended, in [0, 1], without gradients; ``request.noise`` where known.
 

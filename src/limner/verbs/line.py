@@ -143,8 +143,8 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
             f"the start {reference} is a regressor, which learned functions of numbers: no image can be put through "
             "it; give the start of a classifier or a prototypical network, or go on from this one by limner meta-train"
         )
-    if model.learner_description["kind"] == "restorer" and shape[0] == image_shape[0]:
-        return model  # it takes images of any size
+    if model.learner_description["kind"] == "restorer" and shape[0] in (image_shape[0], 3):
+        return model if shape[0] == image_shape[0] else restoration.in_grey(model)  # it takes images of any size
     if shape != tuple(image_shape):
         raise LimnerError(
             f"the start {reference} was made for images of {_size(shape)}, but these are {_size(image_shape)}; "

@@ -73,6 +73,19 @@ def fitted(description: dict[str, Any], shape: tuple[int, int, int]) -> dict[str
     return {**description, "image_shape": list(shape)} if description["kind"] == "restorer" else description
 
 
+def in_grey(model: StoredModel) -> StoredModel:
+    """A start for colour as the one for grey images that does with them what it does with three alike."""
+    from dataclasses import replace
+
+    from limner.learners import describe, rebuild
+    from limner.learners.restorer import Restorer
+
+    learner = rebuild(model.learner_description)
+    assert isinstance(learner, Restorer)
+    grey, params = learner.in_grey(model.params)
+    return replace(model, params=params, learner_description=describe(grey))
+
+
 def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits: Budget) -> Strategy:
     """``strategy``, or where a start was meta-learned to adapt to damaged images alone, and the task has nothing else,
     the start's own inner loop: the same optimiser, rate, and without other ``limits`` the same number of steps."""
