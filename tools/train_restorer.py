@@ -28,10 +28,11 @@ SEED = 0
 
 
 class Recipe(NamedTuple):
-    """A network, and what damages the images that it learns from."""
+    """A network, what damages the images that it learns from, and whether to ``adapt`` begins with it."""
 
     network: dict[str, Any]
     damage: str
+    role: str
 
 
 RECIPES = {
@@ -42,8 +43,9 @@ RECIPES = {
         "gaussian(3..30)+blur(gaussian,width=0.4..0.9)+jpeg(60..95),"
         "blur(gaussian,width=0.3..1.2)+poisson_gaussian(30..300,sigma=1..10)+jpeg(30..90),nothing)"
         "+one_of(clip+quantise(8),nothing)",
+        "start",
     ),
-    "denoiser": Recipe({"network": "drunet", "width": 24, "depth": 7, "loss": "l1"}, "gaussian(0..60)"),
+    "denoiser": Recipe({"network": "drunet", "width": 24, "depth": 7, "loss": "l1"}, "gaussian(0..60)", "model"),
 }
 STRATEGY = Strategy(
     learning_rate=1e-3, batch=8, schedule="cosine", warmup=200, clip=1.0, ema=0.999, augmentation=("turn",),
@@ -73,7 +75,7 @@ def train(name: str, steps: int, directory: Path | None, resume: bool, out: Path
         raise SystemExit(f"the training is {run.state}; nothing was written")
     half = {key: value.half() for key, value in run.params.items()}
     about = {"images": clean.name, "degradation": recipe.damage, "steps": run.cost.steps, "licence": "Apache-2.0"}
-    data = encode(half, describe(learner), "start", about=about)
+    data = encode(half, describe(learner), recipe.role, about=about)
     write_atomically(out / f"{name}.safetensors", data)
     print(f"{name}: {len(data):,} bytes")
 
