@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from limner.verbs.train import train
     from limner.verbs.transfer import transfer
     from limner.verbs.translate import translate
+    from limner.verbs.tune import tune
 
 _HOMES = {
     "Family": "limner.tasks",
@@ -69,6 +70,7 @@ _HOMES = {
     "train": "limner.verbs.train",
     "transfer": "limner.verbs.transfer",
     "translate": "limner.verbs.translate",
+    "tune": "limner.verbs.tune",
     "traverse": "limner.inside",
 }
 """Where each public name lives: ``module``, or ``module:name`` where it is called otherwise there (PEP 562)."""
@@ -104,6 +106,7 @@ __all__ = [
     "train",
     "transfer",
     "translate",
+    "tune",
     "traverse",
 ]
 
