@@ -126,7 +126,9 @@ def summary(rows: Sequence[Row], metric: str) -> str:
         f"{in_words(scratch.score, share)}. The difference of {in_words(best.more['scratch'], share, True)} is "
         f"{CLEAR[best.verdict]}."
     )
-    if len(learned) > 1:
+    if not any(row.verdict == "better than scratch" for row in learned):
+        told += " No way is clearly better than scratch."
+    elif len(learned) > 1:
         told += " Being first of several flatters it."
     worse = [row.label for row in rows if row.verdict == "worse than scratch" and row.way != "source-only"]
     if worse:
