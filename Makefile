@@ -45,6 +45,7 @@ demo: setup
 # The extra that a benchmark's peers need.
 PEERS_OF_meta-speed := bench-meta
 PEERS_OF_training-speed := bench-generate
+PEERS_OF_memory-scale := postgres
 
 bench: $(VENV)/.installed-peers $(PEERS_OF_$(NAME):%=$(VENV)/.installed-%)
 	$(BIN)/python benchmarks/run.py $(NAME) $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")

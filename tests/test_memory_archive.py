@@ -15,8 +15,11 @@ import pytest
 import torch
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from private_postgres import Server
+from sqlalchemy import insert, inspect, select, text
+from sqlalchemy.engine import make_url
 
+import limner.memory.database
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
@@ -73,6 +76,68 @@ def test_migrations_make_the_schema(memory: Memory, tmp_path: Path) -> None:
             connection.execute(text(f"DROP TABLE {table.__tablename__}"))
         Table.metadata.create_all(connection)
         assert [_structure(connection, table.__tablename__) for table in TABLES] == migrated
+
+
+@pytest.mark.parametrize("revision", ["0001"])
+def test_a_memory_of_every_released_version_is_brought_up_to_date(
+    memory_at: Callable[[str], str], tmp_path: Path, revision: str
+) -> None:
+    """Made anew at that version, with what a memory of today holds: nothing is lost, and the structure is today's."""
+    with Memory.open(memory_at("now")) as memory:
+        run, model = tell(memory, "dots", 1)
+        before, shown = counts(memory), memory.show(run)
+        memory.export(tmp_path / "all.zip")
+        with memory.database.writing() as session:
+            connection = session.connection()
+            wanted = [_structure(connection, table.__tablename__) for table in TABLES]
+            rows = [(table, connection.execute(select(table.__table__)).mappings().all()) for table in TABLES]
+            for name in (*(table.__tablename__ for table in reversed(TABLES)), "alembic_version"):
+                connection.execute(text(f"DROP TABLE {name}"))
+            limner.memory.database.upgrade(connection, None, "here", revision)
+            assert memory.database.revision(connection) == revision
+            assert [_structure(connection, table.__tablename__) for table in TABLES] != wanted
+            for table, records in rows:
+                if records:
+                    connection.execute(insert(table.__table__), [dict(record) for record in records])
+    with Memory.open(memory_at("now")) as memory:
+        with memory.database.reading() as session:
+            connection = session.connection()
+            assert memory.database.revision(connection) == REVISION
+            assert [_structure(connection, table.__tablename__) for table in TABLES] == wanted
+        assert (counts(memory), memory.show(run)) == (before, shown)
+        assert memory.get_model(model).sha256 == model
+        _rewrite(tmp_path / "all.zip", _edit(lambda content: content.update(schema=revision)))
+        assert memory.import_(tmp_path / "all.zip") == {}  # an export of that version
+
+
+def test_every_version_but_the_newest_is_tested() -> None:
+    folder = Path(limner.memory.database.__file__).parent / "migrations" / "versions"
+    versions = sorted(path.stem.removeprefix("version_") for path in folder.glob("version_*.py"))
+    (parameters,) = test_a_memory_of_every_released_version_is_brought_up_to_date.pytestmark
+    assert [*parameters.args[1], REVISION] == versions
+
+
+def test_a_memory_kept_in_public_moves_into_its_own_schema(private_server: Server, tmp_path: Path) -> None:
+    """As it lay before memories had schemas; what else lies in public stays there."""
+    import psycopg
+
+    with psycopg.connect(private_server.url, autocommit=True) as direct:
+        direct.execute("CREATE DATABASE shared")
+        url = make_url(private_server.url).set(database="shared")
+        at = f"{url.render_as_string(hide_password=False)}&artifacts={tmp_path}/weights"
+        try:
+            with Memory.open(f"{at}&schema=public") as memory:
+                run, _ = tell(memory, "dots", 1)
+                with memory.database.writing() as session:
+                    session.execute(text("CREATE TABLE cats (name TEXT)"))
+            with Memory.open(at) as memory:
+                assert memory.show(run)["state"] == "finished"
+                with memory.database.reading() as session:
+                    assert inspect(session.connection()).get_table_names("public") == ["cats"]
+            with pytest.raises(LimnerError, match="is a database, but not a memory of Limner"):
+                Memory.open(f"{at}&schema=public")
+        finally:
+            direct.execute("DROP DATABASE shared WITH (FORCE)")
 
 
 def _structure(connection: Any, table: str) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from made_up import VAE, a_run, a_task, some_scores
-from memory_places import Server, drop
+from memory_places import drop
+from private_postgres import Server
 from sqlalchemy.engine import make_url
 
 from limner.config import Strategy

@@ -17,6 +17,9 @@ app = help.App(name="memory", help="What is remembered: list, show, verify, expo
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
+SHOWN = 50
+"""Rows that a table shows where no other limit is given; as JSON all are."""
+
 
 def opened(location: str | None) -> Memory:
     """The memory at ``location``."""
@@ -31,20 +34,40 @@ def common(context: typer.Context) -> None:
     help.instead_of_nothing(context)
 
 
-@app.command("list", epilog="Example: limner memory list models")
+@app.command("list", epilog='Example: limner memory list runs --learner vae --where "kernel_distance<50"')
 def list_(
     kind: Annotated[str, typer.Argument(metavar="KIND", help=f"{KINDS}.")] = "runs",
+    goal: Annotated[str | None, typer.Option(metavar="GOAL", help="Only of tasks with this goal: generate…")] = None,
+    learner: Annotated[str | None, typer.Option(metavar="NAME", help="Only with this kind of learner: vae…")] = None,
+    state: Annotated[str | None, typer.Option(metavar="STATE", help="Only runs in this state: finished…")] = None,
+    task: Annotated[str | None, typer.Option(metavar="ID", help="Only of the task whose id begins so.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CONDITION", help='Of a score or a column: "kernel_distance<50 and steps>=1000".'),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", help=f"At most so many (default: {SHOWN}; with --json all).")
+    ] = None,
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
-    """A table, newest first. Among the starts are those that come with Limner."""
+    """A table, newest first. Among all the starts are those that come with Limner."""
     from limner.verbs.starts import listed
 
+    asked = {"goal": goal, "learner": learner, "state": state, "task": task, "where": where or ()}
+    chosen = any(asked.values())
+    most = limit if limit is not None or json else SHOWN
     with opened(memory) as remembered:
-        rows = listed(remembered) if kind == "starts" else remembered.list(kind)
-        where = remembered.location
-    title = f"{kind} in {where}, and shipped with Limner" if kind == "starts" else f"{kind} in {where}"
-    show.rows(kind, rows, json, empty=f"the memory at {where} holds no {kind} yet", title=title)
+        place, shipped = remembered.location, kind == "starts" and not chosen
+        if shipped:
+            rows = listed(remembered)[:most]
+        else:
+            rows = remembered.list(kind, **asked, limit=most if limit is not None or most is None else most + 1)
+    title = f"{kind} in {place}" + (", and shipped with Limner" if shipped else "")
+    empty = f"no {kind} in the memory at {place} are so" if chosen else f"the memory at {place} holds no {kind} yet"
+    show.rows(kind, rows[:most], json, empty=empty, title=title)
+    if most is not None and len(rows) > most:
+        typer.echo(f"these are the newest {most}; choose with --where and others, or show more with --limit N")
 
 
 @app.command("show", epilog="Example: limner memory show 3f2a90")

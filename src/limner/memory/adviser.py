@@ -16,8 +16,9 @@ from limner.errors import LimnerError
 from limner.memory import lookup
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
+from limner.memory.nearness import distances
 from limner.memory.portfolio import VARIATIONS, entries, goals_of
-from limner.memory.recording import add_learner, add_strategy
+from limner.memory.recording import add_all
 from limner.memory.schema import (
     EvaluationRow,
     FingerprintRow,
@@ -128,7 +129,7 @@ class Adviser:
                 item = Candidate(trial.learner, trial.strategy, 0.4, "neighbour", "")
                 known[trial.configuration] = item
             item.trials.append(trial)
-        paces = self._seconds_a_step()
+        paces = {} if budget_seconds is None else self._seconds_a_step(item.learner for item in known.values())
         for item in known.values():
             if item.source == "neighbour":  # a short trial is no reason for a short run
                 item.strategy = item.strategy.within(max(map(_asked, item.trials)), None)
@@ -207,13 +208,11 @@ class Adviser:
             return
         sized = None if kind == "restorer" else shape  # a restorer takes images of any size
         for model in self.memory.models(kind=kind, image_shape=sized, role="start"):
-            if model.learner_description["image_shape"][0] != shape[0]:
-                continue
-            yield model.sha256, model.learner_description, model.metadata
+            if _fits(model.learner_description, shape):
+                yield model.sha256, model.learner_description, model.metadata
         for model in shipped_starts():
-            description = model.learner_description
-            if description["kind"] == kind and tuple(description["image_shape"]) == shape:
-                yield model.metadata["reference"], description, model.metadata
+            if model.learner_description["kind"] == kind and _fits(model.learner_description, shape):
+                yield model.metadata["reference"], model.learner_description, model.metadata
 
     def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
         """The most similar tasks of the same goal and image shape: sha256 to name and similarity, nearest first."""
@@ -222,14 +221,15 @@ class Adviser:
             .join(ImageSetRow, ImageSetRow.sha256 == TaskRow.support_sha256)
             .join(FingerprintRow, FingerprintRow.task_sha256 == TaskRow.sha256)
             .where(TaskRow.goal == task.goal, FingerprintRow.features == described.features)
-            .where(TaskRow.sha256.in_(select(RunRow.task_sha256)))
+            .where(select(RunRow.id).where(RunRow.task_sha256 == TaskRow.sha256).exists())
         )
         with self.memory.database.reading() as session:
-            found = [
-                (math.exp(-((described.distance(Fingerprint.from_json(content)) / REACH) ** 2)), sha256, name)
-                for sha256, name, shape, content in session.execute(query)
-                if tuple(shape) == task.support.shape
-            ]
+            alike = [row for row in session.execute(query) if tuple(row[2]) == task.support.shape]
+        far = distances(described, [content for *_, content in alike])
+        found = [
+            (math.exp(-((distance / REACH) ** 2)), sha256, name)
+            for distance, (sha256, name, *_) in zip(far, alike, strict=True)
+        ]
         nearest = sorted(found, key=lambda entry: (-entry[0], entry[1]))[:NEIGHBOURS]
         return {sha256: (name, similarity) for similarity, sha256, name in nearest if similarity >= UNRELATED}
 
@@ -246,7 +246,14 @@ class Adviser:
         found: list[Trial] = []
         ways: dict[tuple[str, str, str | None], tuple[dict[str, Any], Strategy, str] | None] = {}
         with self.memory.database.reading() as session:
-            for run, score in session.execute(query):
+            tried = [(run, score) for run, score in session.execute(query)]
+            kept = [
+                *session.scalars(select(LearnerRow).where(LearnerRow.sha256.in_({r.learner_sha256 for r, _ in tried}))),
+                *session.scalars(
+                    select(StrategyRow).where(StrategyRow.sha256.in_({r.strategy_sha256 for r, _ in tried}))
+                ),
+            ]  # held, so that to get one of them asks the database nothing
+            for run, score in tried:
                 key = (run.learner_sha256, run.strategy_sha256, run.start_sha256)
                 if key not in ways:
                     ways[key] = self._way(session, task, learner, *key)
@@ -254,6 +261,7 @@ class Adviser:
                     name, similarity = neighbours[run.task_sha256]
                     made = (run.steps or 0, score.value, score.extractor)
                     found.append(Trial(run.id, run.task_sha256, name, similarity, *way, *made))
+            del kept
         return found
 
     def _way(
@@ -280,26 +288,30 @@ class Adviser:
             return None
         return description, how, configuration(description, how)
 
-    def _seconds_a_step(self) -> dict[str, float]:
-        """Median seconds a step of each learner, from runs made here (not imported)."""
+    def _seconds_a_step(self, learners: Iterable[dict[str, Any]]) -> dict[str, float]:
+        """Median seconds a step of each learner, from the newest hundred of its runs made here (not imported)."""
+        paces: dict[str, float] = {}
         with self.memory.database.reading() as session:
-            rows = session.execute(
-                select(LearnerRow, RunRow.seconds, RunRow.steps)
-                .join(RunRow, RunRow.learner_sha256 == LearnerRow.sha256)
-                .where(RunRow.steps > 0, RunRow.seconds > 0, RunRow.imported.is_(None))
-            )
-            paces: dict[str, list[float]] = {}
-            for what, seconds, steps in rows:
-                paces.setdefault(content_id(what.describe()), []).append(seconds / steps)
-        return {key: sorted(values)[len(values) // 2] for key, values in paces.items()}
+            for key in {content_id(learner) for learner in learners}:
+                rows = session.execute(
+                    select(RunRow.seconds, RunRow.steps)
+                    .where(RunRow.learner_sha256 == key, RunRow.steps > 0, RunRow.seconds > 0)
+                    .where(RunRow.imported.is_(None))
+                    .order_by(RunRow.created.desc())
+                    .limit(100)
+                )
+                if values := sorted(seconds / steps for seconds, steps in rows):
+                    paces[key] = values[len(values) // 2]
+        return paces
 
     def _keep(self, task: Task, items: list[Candidate], advice: list[Recommendation]) -> None:
         with self.memory.database.writing() as session:
-            for item, said in zip(items, advice, strict=True):
+            ids = add_all(session, [item.learner for item in items], [said.strategy for said in advice])
+            for said, learner, strategy in zip(advice, *ids, strict=True):
                 session.add(
                     RecommendationRow(
-                        id=said.id, task_sha256=task.sha256, learner_sha256=add_learner(session, item.learner),
-                        strategy_sha256=add_strategy(session, said.strategy), rank=said.rank, source=said.source,
+                        id=said.id, task_sha256=task.sha256, learner_sha256=learner, strategy_sha256=strategy,
+                        rank=said.rank, source=said.source,
                         reason=said.reason, expected=said.expected, evidence=list(said.evidence),
                     )
                 )  # fmt: skip
@@ -347,6 +359,12 @@ def _varied(item: Candidate, start: str) -> list[Candidate]:
 
 def _counted(steps: int) -> str:
     return f"{steps:,} step{'s' if steps != 1 else ''}"
+
+
+def _fits(description: dict[str, Any], shape: tuple[int, int, int]) -> bool:
+    """Whether a start's learner takes images of ``shape``: a restorer any size, and one for colour grey ones too."""
+    made_for = tuple(description["image_shape"])
+    return made_for[0] in (shape[0], 3) if description["kind"] == "restorer" else made_for == shape
 
 
 def _advice(item: Candidate, rank: int) -> Recommendation:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
+from limner.memory import query
 from limner.memory.schema import (
     CurveRow,
     EvaluationRow,
@@ -24,8 +26,8 @@ from limner.memory.schema import (
 )
 from limner.model_file import StoredModel
 
-KINDS = ("runs", "models", "starts", "tasks", "images", "recommendations")
-"""What can be listed."""
+AT_ONCE = 500
+"""How many keys one question to the database holds at most."""
 
 _REFERABLE: dict[type[Table], tuple[str, str, str]] = {
     RunRow: ("run", "id", "name"),
@@ -114,20 +116,22 @@ def find_model(session: Session, reference: str) -> ModelRow:
 
 def scores_of(session: Session, owner: str) -> dict[str, dict[str, Any]]:
     """Metric to value, interval, floor, and what it was measured by."""
-    rows = session.scalars(select(EvaluationRow).where(EvaluationRow.owner == owner).order_by(EvaluationRow.metric))
-    return {row.metric: _score(row) for row in rows}
+    return _scores(session, [owner]).get(owner, {})
 
 
-def all_scores(session: Session, table: type[RunRow] | type[ModelRow]) -> dict[str, dict[str, dict[str, Any]]]:
-    """:func:`scores_of` for every row of a table at once: its id to its scores."""
-    key = RunRow.id if table is RunRow else ModelRow.sha256
+def _scores(session: Session, owners: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """:func:`scores_of` for many owners at once: id to scores."""
     found: dict[str, dict[str, dict[str, Any]]] = {}
-    rows = session.scalars(
-        select(EvaluationRow).where(EvaluationRow.owner.in_(select(key))).order_by(EvaluationRow.metric)
-    )
-    for row in rows:
+    for row in _among(session, EvaluationRow, EvaluationRow.owner, owners):
         found.setdefault(row.owner, {})[row.metric] = _score(row)
-    return found
+    return {owner: dict(sorted(scores.items())) for owner, scores in found.items()}
+
+
+def _among(session: Session, table: type[Any], column: Any, keys: Iterable[str | None]) -> Iterable[Any]:
+    """The rows whose ``column`` is among ``keys``, in few questions to the database."""
+    wanted = sorted({key for key in keys if key is not None})
+    for first in range(0, len(wanted), AT_ONCE):
+        yield from session.scalars(select(table).where(column.in_(wanted[first : first + AT_ONCE])))
 
 
 def _score(row: EvaluationRow) -> dict[str, Any]:
@@ -135,13 +139,29 @@ def _score(row: EvaluationRow) -> dict[str, Any]:
     return {name: getattr(row, name) for name in names}
 
 
-def run_record(session: Session, row: RunRow, scores: dict[str, dict[str, Any]] | None = None) -> dict[str, Any]:
-    """A run as plain data, without its curve; ``scores`` where they have been looked up already."""
-    scores = scores_of(session, row.id) if scores is None else scores
-    learner = session.get_one(LearnerRow, row.learner_sha256)
+def run_records(session: Session, rows: Sequence[RunRow]) -> list[dict[str, Any]]:
+    """Runs as plain data, without their curves."""
+    scores = _scores(session, [row.id for row in rows])
+    kept = [
+        *_among(session, LearnerRow, LearnerRow.sha256, (row.learner_sha256 for row in rows)),
+        *_among(session, StrategyRow, StrategyRow.sha256, (row.strategy_sha256 for row in rows)),
+        *_among(session, TaskRow, TaskRow.sha256, (row.task_sha256 for row in rows)),
+    ]  # held, so that to get one of them asks the database nothing
+    records = [_run_record(session, row, scores.get(row.id, {})) for row in rows]
+    del kept
+    return records
+
+
+def run_record(session: Session, row: RunRow) -> dict[str, Any]:
+    """A run as plain data, without its curve."""
+    return run_records(session, [row])[0]
+
+
+def _run_record(session: Session, row: RunRow, scores: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    learner, task = session.get_one(LearnerRow, row.learner_sha256), session.get_one(TaskRow, row.task_sha256)
     return {
         "id": row.id, "name": row.name, "state": row.state, "reason": row.reason, "task": row.task_sha256,
-        "task_name": session.get_one(TaskRow, row.task_sha256).name, "learner": learner.describe(),
+        "task_name": task.name, "goal": task.goal, "learner": learner.describe(),
         "strategy": session.get_one(StrategyRow, row.strategy_sha256).content, "seed": row.seed,
         "start": row.start_sha256, "model": row.model_sha256, "seconds": row.seconds, "steps": row.steps,
         "threads": row.threads, "device": row.device, "scores": scores, "notes": row.notes,
@@ -150,45 +170,42 @@ def run_record(session: Session, row: RunRow, scores: dict[str, dict[str, Any]] 
     }  # fmt: skip
 
 
-def stored_model(session: Session, row: ModelRow) -> StoredModel:
-    """The model without its weights."""
-    runs = list(session.scalars(select(RunRow.id).where(RunRow.model_sha256 == row.sha256).order_by(RunRow.id)))
-    metadata = {
-        "role": row.role, "name": row.name, "bytes": row.bytes, "parent": row.parent_sha256, "family": row.family,
-        "plan": row.plan, "runs": runs, "scores": scores_of(session, row.sha256),
-        "imported": row.imported, "created": row.created,
-    }  # fmt: skip
-    return StoredModel(row.sha256, {}, session.get_one(LearnerRow, row.learner_sha256).describe(), metadata)
+def stored_models(session: Session, rows: Sequence[ModelRow]) -> list[StoredModel]:
+    """The models without their weights."""
+    keys = [row.sha256 for row in rows]
+    scores = _scores(session, keys)
+    described = _among(session, LearnerRow, LearnerRow.sha256, (row.learner_sha256 for row in rows))
+    learners = {learner.sha256: learner for learner in described}
+    makers: dict[str, list[str]] = {}
+    for run in _among(session, RunRow, RunRow.model_sha256, keys):
+        makers.setdefault(run.model_sha256, []).append(run.id)
+    return [
+        StoredModel(
+            row.sha256,
+            {},
+            learners[row.learner_sha256].describe(),
+            {
+                "role": row.role, "name": row.name, "bytes": row.bytes, "parent": row.parent_sha256,
+                "family": row.family, "plan": row.plan, "runs": sorted(makers.get(row.sha256, [])),
+                "scores": scores.get(row.sha256, {}), "imported": row.imported, "created": row.created,
+            },
+        )
+        for row in rows
+    ]  # fmt: skip
 
 
-def listing(session: Session, kind: str) -> list[dict[str, Any]]:
-    """Rows for a table, newest first. Raises :class:`LimnerError` for an unknown kind."""
+def listing(session: Session, kind: str, **filters: Any) -> list[dict[str, Any]]:
+    """Records for a table, newest first; ``filters`` as :func:`limner.memory.query.rows` takes them."""
+    found = query.rows(session, kind, **filters)
     if kind == "runs":
-        kept = [
-            session.scalars(select(table)).all() for table in (LearnerRow, StrategyRow, TaskRow)
-        ]  # so get() is quick
-        scores = all_scores(session, RunRow)
-        runs = session.scalars(select(RunRow).order_by(RunRow.created.desc(), RunRow.id))
-        records = [run_record(session, row, scores.get(row.id, {})) for row in runs]
-        del kept
-        return records
+        return run_records(session, found)
     if kind in ("models", "starts"):
-        models = session.scalars(
-            select(ModelRow).where(ModelRow.role == kind[:-1]).order_by(ModelRow.created.desc(), ModelRow.sha256)
-        )
-        return [_model_record(session, row) for row in models]
+        return [_model_record(model) for model in stored_models(session, found)]
     if kind == "tasks":
-        tasks = session.scalars(select(TaskRow).order_by(TaskRow.created.desc(), TaskRow.sha256))
-        return [_task_record(session, row) for row in tasks]
+        return _task_records(session, found)
     if kind == "images":
-        sets = session.scalars(select(ImageSetRow).order_by(ImageSetRow.created.desc(), ImageSetRow.sha256))
-        return [_columns(row) for row in sets]
-    if kind == "recommendations":
-        said = session.scalars(
-            select(RecommendationRow).order_by(RecommendationRow.created.desc(), RecommendationRow.rank)
-        )
-        return [_recommendation_record(session, row) for row in said]
-    raise LimnerError(f"the memory cannot list {kind!r}; it can list: {', '.join(KINDS)}")
+        return [_columns(row) for row in found]
+    return [_recommendation_record(session, row) for row in found]
 
 
 def show(session: Session, reference: str) -> dict[str, Any]:
@@ -199,13 +216,14 @@ def show(session: Session, reference: str) -> dict[str, Any]:
         return what | run_record(session, row) | {"curve": _curve(session, row.id)}
     if isinstance(row, ModelRow):
         children = session.scalars(select(ModelRow.sha256).where(ModelRow.parent_sha256 == row.sha256))
-        return what | _model_record(session, row) | {"curve": _curve(session, row.sha256), "children": list(children)}
+        (listed,) = stored_models(session, [row])
+        return what | _model_record(listed) | {"curve": _curve(session, row.sha256), "children": list(children)}
     if isinstance(row, TaskRow):
         prints = session.scalars(select(FingerprintRow).where(FingerprintRow.task_sha256 == row.sha256))
         runs = session.scalars(select(RunRow.id).where(RunRow.task_sha256 == row.sha256).order_by(RunRow.created))
         return (
             what
-            | _task_record(session, row)
+            | _task_records(session, [row])[0]
             | {"fingerprints": [entry.content for entry in prints], "run_ids": list(runs)}
         )
     if isinstance(row, ImageSetRow):
@@ -227,20 +245,27 @@ def _curve(session: Session, owner: str) -> list[Any]:
     return [] if row is None else row.points
 
 
-def _model_record(session: Session, row: ModelRow) -> dict[str, Any]:
-    listed = stored_model(session, row)
-    return {"sha256": row.sha256, "learner": listed.learner_description} | listed.metadata
+def _model_record(listed: StoredModel) -> dict[str, Any]:
+    return {"sha256": listed.sha256, "learner": listed.learner_description} | listed.metadata
 
 
-def _task_record(session: Session, row: TaskRow) -> dict[str, Any]:
-    support = session.get_one(ImageSetRow, row.support_sha256)
-    query = session.get(ImageSetRow, row.query_sha256) if row.query_sha256 else None
-    runs = session.scalar(select(func.count()).select_from(RunRow).where(RunRow.task_sha256 == row.sha256))
-    return {
-        "sha256": row.sha256, "name": row.name, "goal": row.goal, "source": row.source, "seed": row.seed,
-        "support": row.support_sha256, "query": row.query_sha256, "image_shape": support.image_shape,
-        "shots": support.images, "queries": query.images if query else 0, "runs": runs, "created": row.created,
-    }  # fmt: skip
+def _task_records(session: Session, rows: Sequence[TaskRow]) -> list[dict[str, Any]]:
+    keys = (key for row in rows for key in (row.support_sha256, row.query_sha256))
+    sets = {row.sha256: row for row in _among(session, ImageSetRow, ImageSetRow.sha256, keys)}
+    counting = select(RunRow.task_sha256, func.count()).group_by(RunRow.task_sha256)
+    if len(rows) <= AT_ONCE:
+        counting = counting.where(RunRow.task_sha256.in_([row.sha256 for row in rows]))
+    runs = {task: count for task, count in session.execute(counting)}  # noqa: C416
+    return [
+        {
+            "sha256": row.sha256, "name": row.name, "goal": row.goal, "source": row.source, "seed": row.seed,
+            "support": row.support_sha256, "query": row.query_sha256,
+            "image_shape": sets[row.support_sha256].image_shape, "shots": sets[row.support_sha256].images,
+            "queries": sets[row.query_sha256].images if row.query_sha256 else 0, "runs": runs.get(row.sha256, 0),
+            "created": row.created,
+        }
+        for row in rows
+    ]  # fmt: skip
 
 
 def _recommendation_record(session: Session, row: RecommendationRow) -> dict[str, Any]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from limner.config import Strategy
@@ -65,9 +65,32 @@ def add_task(session: Session, task: Task, fingerprint: Fingerprint | None, pare
     return task.sha256
 
 
+def add_all(
+    session: Session, learners: Sequence[dict[str, Any]], strategies: Sequence[Strategy]
+) -> tuple[list[str], list[str]]:
+    """Keep many learners and strategies, with few questions to the database; the ids of both."""
+    described = [_content(learner) for learner in learners]
+    told = [plain(strategy.to_json()) for strategy in strategies]
+    ids = [content_id(content) for content in described], [content_id(content) for content in told]
+    _add_missing(session, {key: LearnerRow(sha256=key, **each) for key, each in zip(ids[0], described, strict=True)})
+    _add_missing(session, {key: StrategyRow(sha256=key, content=each) for key, each in zip(ids[1], told, strict=True)})
+    return ids
+
+
+def _add_missing(session: Session, rows: Mapping[str, LearnerRow | StrategyRow]) -> None:
+    for table in {type(row) for row in rows.values()}:
+        there = set(session.scalars(select(table.sha256).where(table.sha256.in_(rows))))
+        session.add_all(row for key, row in rows.items() if key not in there)
+    session.flush()
+
+
+def _content(description: dict[str, Any]) -> dict[str, Any]:
+    return dict(plain({name: description[name] for name in ("kind", "image_shape", "options")}))
+
+
 def add_learner(session: Session, description: dict[str, Any]) -> str:
     """The id of the learner."""
-    content = plain({name: description[name] for name in ("kind", "image_shape", "options")})
+    content = _content(description)
     sha256 = content_id(content)
     _add_once(session, LearnerRow(sha256=sha256, **content), sha256)
     return sha256

@@ -8,10 +8,10 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, MetaData, String
+from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration. A memory at any other revision is either brought up to it or refused."""
 
 
@@ -144,7 +144,7 @@ class ModelRow(Table):
     family: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     plan: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     imported: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    created: Mapped[str] = mapped_column(default=now)
+    created: Mapped[str] = mapped_column(default=now, index=True)
 
 
 class RunRow(Table):
@@ -175,7 +175,7 @@ class RunRow(Table):
     notes: Mapped[list[Any]] = mapped_column(default=list)
     lineage: Mapped[dict[str, Any]] = mapped_column(default=dict)
     imported: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
-    created: Mapped[str] = mapped_column(default=now)
+    created: Mapped[str] = mapped_column(default=now, index=True)
     finished: Mapped[str | None]
 
 
@@ -191,6 +191,7 @@ class EvaluationRow(Table):
     """One score of a run or of a model (``owner`` is its id): the meta-label, with what it was measured by."""
 
     __tablename__ = "evaluations"
+    __table_args__ = (Index("ix_evaluations_metric_value", "metric", "value"),)
     owner: Mapped[str] = _digest()
     metric: Mapped[str] = mapped_column(primary_key=True)
     extractor: Mapped[str] = mapped_column(primary_key=True)
@@ -219,7 +220,7 @@ class RecommendationRow(Table):
     expected: Mapped[float | None]
     evidence: Mapped[list[Any]]
     outcome_run: Mapped[str | None] = mapped_column(ForeignKey("runs.id"), index=True)
-    created: Mapped[str] = mapped_column(default=now)
+    created: Mapped[str] = mapped_column(default=now, index=True)
 
 
 TABLES: tuple[type[Table], ...] = (

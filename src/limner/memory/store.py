@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.memory import archive, forgetting, liveness, lookup, recording
+from limner.memory import archive, forgetting, frames, liveness, lookup, recording
 from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database, locate
 from limner.memory.schema import LearnerRow, ModelRow, RunRow, TaskRow, now, plain
@@ -270,7 +270,7 @@ class Memory:
             return load_shipped(reference)
         with self.database.reading() as session:
             row = lookup.find_model(session, reference)
-            listed = lookup.stored_model(session, row)
+            (listed,) = lookup.stored_models(session, [row])
         whole = decode(self.artifacts.get(row.sha256), f"the artifact of model {row.sha256[:12]}")
         metadata = whole.metadata | listed.metadata
         return StoredModel(row.sha256, whole.params, listed.learner_description, metadata, whole.rates)
@@ -280,27 +280,41 @@ class Memory:
     ) -> Models:
         """The stored models, newest first, without their weights; only those of a kind, shape or role if given."""
         with self.database.reading() as session:
-            rows = session.scalars(select(ModelRow).order_by(ModelRow.created.desc(), ModelRow.sha256))
-            found = [lookup.stored_model(session, row) for row in rows if role in (None, row.role)]
-        return [
-            model
-            for model in found
-            if kind in (None, model.learner_description["kind"])
-            and (image_shape is None or list(image_shape) == model.learner_description["image_shape"])
-        ]
+            learners = [
+                learner.sha256
+                for learner in session.scalars(select(LearnerRow))
+                if kind in (None, learner.kind) and (image_shape is None or list(image_shape) == learner.image_shape)
+            ]
+            chosen = select(ModelRow).where(ModelRow.learner_sha256.in_(learners))
+            if role is not None:
+                chosen = chosen.where(ModelRow.role == role)
+            rows = session.scalars(chosen.order_by(ModelRow.created.desc(), ModelRow.sha256))
+            return lookup.stored_models(session, list(rows))
 
     # looking up, moving, forgetting
 
-    def list(self, kind: str) -> Rows:
-        """Rows for a table, newest first; ``kind``: runs, models, starts, tasks, images or recommendations."""
+    def list(self, kind: str, **filters: Any) -> Rows:
+        """Rows for a table, newest first; ``kind``: runs, models, starts, tasks, images or recommendations.
+
+        Filters: ``goal``, ``learner`` (its kind), ``state``, ``task`` (its sha256 or the beginning), ``where``
+        (conditions such as ``"kernel_distance<50 and steps>=1000"``), ``limit``; see :func:`limner.memory.query.rows`.
+        """
         with self.database.reading() as session:
-            return lookup.listing(session, kind)
+            return lookup.listing(session, kind, **filters)
+
+    def frame(self, kind: str = "runs", **filters: Any) -> Any:
+        """:meth:`list` as a ``pandas.DataFrame``; nested names are joined by dots: ``scores.kernel_distance.value``."""
+        return frames.frame(self.list(kind, **filters))
+
+    def arrow(self, kind: str = "runs", **filters: Any) -> Any:
+        """:meth:`list` as a ``pyarrow.Table``, with the columns of :meth:`frame`."""
+        return frames.arrow(self.list(kind, **filters))
 
     def runs(self, task: str | None = None, state: str | None = None) -> Rows:
         """The records of all runs, newest first; only those on a task (its sha256) or in a state if given."""
         with self.database.reading() as session:
-            records = lookup.listing(session, "runs")
-        return [row for row in records if task in (None, row["task"]) and state in (None, row["state"])]
+            known = state is None or session.scalar(select(RunRow.id).where(RunRow.state == state).limit(1))
+            return lookup.listing(session, "runs", task=task, state=state) if known else []
 
     def show(self, reference: str) -> dict[str, Any]:
         """All about the one thing whose id begins with ``reference`` or whose name it is; ``what`` says what it is.
