@@ -11,7 +11,20 @@ from typing import Annotated
 
 import typer
 
-from limner.cli import augment, exchange, help, memory, meta, options, restoration, show, transfer, translation, trouble
+from limner.cli import (
+    augment,
+    exchange,
+    help,
+    memory,
+    meta,
+    options,
+    restoration,
+    show,
+    transfer,
+    translation,
+    trouble,
+    tune,
+)
 from limner.errors import LimnerError
 
 app = help.App(
@@ -224,6 +237,7 @@ def train(
 
 meta.add_to(app)
 augment.add_to(app)
+tune.add_to(app)
 transfer.add_to(app)
 
 
