@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import select
 
 from limner.config import Strategy
+from limner.memory import lookup
 from limner.memory.adviser import HIGHER_IS_BETTER, META_LABEL, REACH
 from limner.memory.fingerprints import Fingerprint
-from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow
+from limner.memory.schema import CurveRow, EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow
 from limner.memory.store import Memory
 
 LIKE = 0.3
@@ -64,3 +65,18 @@ def best_of_similar(memory: Memory, goal: str, described: Fingerprint, learner: 
             if better:
                 best[run.task_sha256] = found
     return sorted(best.values(), key=lambda past: (-past.similarity, past.run))[:NEAREST]
+
+
+def runs_called(memory: Memory, beginning: str) -> list[dict[str, Any]]:
+    """The records of all runs whose name begins so, with their ``curve``, in the order of their names and times."""
+    with memory.database.reading() as session:
+        rows = session.scalars(
+            select(RunRow)
+            .where(RunRow.name.startswith(beginning, autoescape=True))
+            .order_by(RunRow.name, RunRow.created)
+        )
+        found = []
+        for row in rows:
+            curve = session.get(CurveRow, row.id)
+            found.append(lookup.run_record(session, row) | {"curve": [] if curve is None else curve.points})
+        return found

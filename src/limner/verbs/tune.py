@@ -1,0 +1,237 @@
+"""The search for the strategy of one task: the default, what did best on similar tasks, then a sampler's turns."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limner.errors import LimnerError
+from limner.spaces import ESTIMATOR, spelt
+from limner.types import Score
+from limner.verbs import budget as budgets
+from limner.verbs import directories
+from limner.verbs.budget import Budget
+from limner.verbs.searching import Going, Tried
+from limner.verbs.trials import Asked, subject_of
+
+if TYPE_CHECKING:
+    from limner.estimators import Fitted
+
+RUNS = 20
+"""Runs of a search that is given no budget."""
+
+SHARE = 10
+"""Of a budget in time, each run of steps may take one part in so many."""
+
+WINNER = "winner.json"
+"""In a search's directory: the best run's learner, strategy and, of an estimator, its recipe."""
+
+
+@dataclass
+class Tuned:
+    """What a search came to.
+
+    goal, metric, better  what was wanted, the score it went by, and whether ``lower`` or ``higher`` is better
+    trials   all runs, in their order; ``winner`` is the number of the best
+    test     the metric of ``default`` and ``winner`` on the part that the search never saw
+    knobs    the space, a row for each knob
+    use      a command or a line of Python that uses the winner
+    state    ``finished``, or ``stopped`` (by hand: --resume goes on)
+    """
+
+    id: str
+    directory: Path
+    task: str
+    learner: str
+    goal: str
+    metric: str
+    better: str
+    extractor: str
+    sampler: str
+    trials: list[Tried]
+    winner: int
+    test: dict[str, Score]
+    held: dict[str, int]
+    knobs: list[dict[str, str]]
+    default: dict[str, Any]
+    command: str
+    use: str
+    state: str = "finished"
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def page(self) -> Path:
+        """The page that shows it."""
+        return self.directory / "index.html"
+
+    @property
+    def best(self) -> Tried:
+        """The winner."""
+        return self.trials[self.winner]
+
+    def told(self, trial: Tried) -> str:
+        """What a trial's values change of the default, in words."""
+        changed = [
+            f"{name}={spelt(value)}" for name, value in trial.values.items() if self.default.get(name, ...) != value
+        ]
+        return ", ".join(changed) or "the default"
+
+    def to_json(self) -> dict[str, Any]:
+        """A dictionary of plain JSON types."""
+        record = {name: value for name, value in vars(self).items() if name not in ("trials", "test", "directory")}
+        trials = [asdict(trial) for trial in self.trials]
+        test = {name: asdict(score) for name, score in self.test.items()}
+        return {**record, "directory": str(self.directory), "page": str(self.page), "trials": trials, "test": test}
+
+
+def tune(
+    spec: str,
+    learner: str,
+    *,
+    shots: int | None = None,
+    degradation: str | None = None,
+    budget: str | None = None,
+    each: str | None = None,
+    sampler: str = "tpe",
+    start: str = "scratch",
+    options: dict[str, Any] | None = None,
+    fields: dict[str, Any] | None = None,
+    out: str | Path | None = None,
+    memory: str | None = None,
+    seed: int = 0,
+    force: bool = False,
+    resume: bool = False,
+    progress: bool = False,
+) -> Tuned:
+    """Search the space of ``learner`` for the strategy that does best on ``spec``; what came of it.
+
+    learner  one of Limner's, or ``estimator:`` and the dotted name of a scikit-learn class; then ``spec`` may be a
+             table (``sklearn:wine``, ``csv:file.csv,target=column``)
+    budget   ``20runs``, ``10m``, or both, whichever is first; time counts over all resumptions
+    each     the budget of one run of steps, as ``200steps`` or ``30s``; default: the portfolio's steps, and of a budget
+             in time at most a tenth
+    sampler  ``tpe``, ``cma-es``, ``gp`` or ``random``
+    options, fields  of the learner and of the strategy, held at these values; all else in the space is searched
+    resume   go on with the same search, which the memory knows
+
+    The first run is the default. Then come the best runs of the most similar tasks in the memory, where the measured
+    likeness allows it, then what the sampler proposes. Runs of steps that are behind others on their way end early.
+    Half of what is held back scores the runs; the default and the winner are scored on the other half at the end, which
+    nothing was chosen by. All runs have one seed, so that what differs is the strategy.
+
+    Every run is one of the memory; the memory is all that ``resume`` needs. Raises :class:`LimnerError` for what cannot
+    be searched, and where the same search is in the memory already and neither ``resume`` nor another seed is given.
+    """
+    from limner.memory import Memory
+    from limner.memory.adviser import HIGHER_IS_BETTER, META_LABEL
+    from limner.memory.schema import content_id, plain
+    from limner.reports import tuned
+
+    runs, seconds = most(budget)
+    one = budgets.parse(each)
+    if each is None and seconds is not None and not learner.startswith(ESTIMATOR):
+        one = Budget(None, seconds / SHARE)
+    asked = Asked(spec, learner, shots, degradation, start, one, dict(options or {}), dict(fields or {}), seed)
+    search_id = content_id({**asked._asdict(), "each": each, "sampler": sampler})[:10]
+    directory = directories.claim(out or Path("runs") / f"tune-{search_id}", "tune", force or resume)
+    with Memory.open(memory) as remembered:
+        subject = subject_of(asked, remembered, progress)
+        metric = META_LABEL[subject.task.goal]
+        higher = metric in HIGHER_IS_BETTER
+        going = Going(remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress)
+        going.recall(resume)
+        directories.begin(directory, {"verb": "tune", "search": search_id, "sampler": sampler, **asked._asdict()})
+        state = going.go(runs, seconds)
+        winner = going.winner()
+        test, exams = going.examined(winner, f"tuned-{search_id}-")
+        made = Tuned(
+            id=search_id, directory=directory, task=subject.task.name, learner=learner, goal=subject.task.goal,
+            metric=metric, better="higher" if higher else "lower", extractor=exams.extractor, sampler=sampler,
+            trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(), default=subject.space.default,
+            held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
+            command=_command(asked, sampler, budget, each), use=_use(going.trials[winner], learner, directory),
+            state=state, notes=[*subject.images.notes, *going.notes],
+        )  # fmt: skip
+        record = going.record(winner)
+    best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": made.best.values}
+    recipe = record["lineage"].get("recipe")
+    directories.write_json(directory / WINNER, best | ({} if recipe is None else {"recipe": recipe}))
+    directories.write_json(directory / "tune.json", plain(made.to_json()))
+    tuned.write(made)
+    return made
+
+
+def most(budget: str | None) -> tuple[int | None, float | None]:
+    """The largest number of runs and of seconds in a budget of a search.
+
+    >>> most("20runs"), most("10m,5runs"), most(None)
+    ((20, None), (5, 600.0), (20, None))
+    """
+    if budget is None:
+        return RUNS, None
+    runs, rest = None, []
+    for part in budget.split(","):
+        found = re.fullmatch(r"\s*(\d+)\s*runs?\s*", part.lower())
+        if found and runs is None and int(found[1]):
+            runs = int(found[1])
+        else:
+            rest.append(part)
+    try:
+        limits = budgets.parse(",".join(rest)) if rest else Budget()
+    except LimnerError:
+        limits = Budget(steps=0)
+    if limits.steps is not None:
+        raise LimnerError(
+            f"the budget {budget!r} of a search cannot be read; right would be 20runs, 10m or 10m,20runs (steps are of "
+            "each run: --each 200steps)"
+        )
+    return runs, limits.seconds
+
+
+def fitted(directory: str | Path) -> Fitted:
+    """The winner of a search of estimators, fitted again by its recipe to what it learned from.
+
+    Raises :class:`LimnerError` where the directory holds no such search, or its data have changed.
+    """
+    from limner.estimators import refit
+    from limner.verbs.trials import BlackBoxes
+
+    place = Path(directory)
+    told = directories.request_of(place)
+    if told.get("verb") != "tune" or not str(told.get("learner")).startswith(ESTIMATOR):
+        raise LimnerError(f"{place} holds no search of an estimator; give the directory of one (limner tune)")
+    if not (place / WINNER).exists():
+        raise LimnerError(f"the search in {place} has no winner yet; go on with it by --resume")
+    asked = Asked(**{name: told[name] for name in Asked._fields} | {"each": Budget(*told["each"])})
+    support: Any = BlackBoxes(asked).task.support
+    return refit(json.loads((place / WINNER).read_text())["recipe"], support)
+
+
+def _count(task: Any) -> int:
+    return 0 if task.query is None else len(task.query)
+
+
+def _command(asked: Asked, sampler: str, budget: str | None, each: str | None) -> str:
+    """The command of the search, for a reader."""
+    words = ["limner", "tune", asked.spec, asked.learner]
+    given = {"--shots": asked.shots, "--degradation": asked.degradation, "--budget": budget, "--each": each}
+    given["--sampler"] = None if sampler == "tpe" else sampler
+    given["--start"] = None if asked.start == "scratch" else asked.start
+    for name, value in given.items():
+        words += [] if value is None else [name, str(value)]
+    for option, pairs in (("--option", asked.options), ("--set", asked.fields)):
+        for name, value in pairs.items():
+            words += [option, f"{name}={spelt(value)}"]
+    words += ["--seed", str(asked.seed)] if asked.seed else []
+    return shlex.join(words)
+
+
+def _use(best: Tried, learner: str, directory: Path) -> str:
+    """How the winner is used."""
+    if not learner.startswith(ESTIMATOR):
+        return f"limner.load({best.run!r})"
+    return f"limner.verbs.tune.fitted({str(directory)!r}).predict(table)"
