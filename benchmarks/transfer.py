@@ -56,7 +56,7 @@ class Scale:
 
 
 FULL = Scale((1, 5, 20, 100), 8, 2000, 300, tuple(CLASSIFY))
-QUICK = Scale((1, 5), 2, 40, 15, ("scratch", "source-only", "partial", "logistic-regression", "joint", "adversarial"))
+QUICK = Scale((5,), 2, 20, 8, ("scratch", "source-only", "partial", "logistic-regression", "joint", "adversarial"))
 
 
 @cache
@@ -194,8 +194,8 @@ def story(details: list[dict[str, Any]], scale: Scale) -> str:
     lines = [
         f"Accuracy in percent on held-out images of {WAYS} classes (chance is 10), from MNIST (10,000 images, "
         f"{scale.source_steps:,} steps), by labels a class; means over {scale.repeats} draws of classes and images "
-        f"with 95% bootstrap intervals. Every way that takes steps takes {scale.steps}, of 64 images. Where a class has "
-        "too few images there is no number. `logistic-regression` on frozen features is the textbook's feature "
+        f"with 95% bootstrap intervals. Every way that takes steps takes {scale.steps} of 64 images. Where classes are "
+        "too small there is no number. `logistic-regression` on frozen features is the textbook's feature "
         "transfer. MNIST's classes are none of the targets', so aligned features (`adversarial`, `correlation`, "
         "`kernel`) need not help. Omniglot as a source is the other half of its alphabets.",
         "",
