@@ -24,7 +24,7 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.lookup import plural
-from limner.memory.schema import REVISION, TABLES, Table
+from limner.memory.schema import REVISION, TABLES, RunRow, Table
 from limner.tasks.image_set import ImageSet
 from limner.tasks.task import Task
 from limner.types import Cost, CurvePoint, Score, Scores
@@ -315,7 +315,7 @@ def test_forgetting_an_image_set_removes_all_that_came_of_it(memory: Memory) -> 
     told = memory.forget("dots", dry_run=True)
     assert (counts(memory), len(memory.artifacts.all())) == (before, 3)
     said = memory.forget("dots")
-    assert said == told
+    assert said == told | {"remains": []}
     assert said["runs"] == sorted([f"run {run} 'run of dots'", f"run {child_run} 'run of lines'"])
     assert said["models"] == sorted([f"model {model[:12]}", f"model {child[:12]}"])
     assert memory.artifacts.all() == [kept]
@@ -339,6 +339,47 @@ def test_a_model_that_another_run_made_too_stays(memory: Memory) -> None:
     assert memory.get_model(other).sha256 == model
     assert memory.forget(other)["models"] == [f"model {model[:12]}"]
     assert memory.artifacts.all() == []
+
+
+def test_what_still_names_the_forgotten_is_told(memory: Memory) -> None:
+    """The proof looks into every text: a note that someone wrote, and a file that came back."""
+    run, model = tell(memory, "dots", 1)
+    kept, _ = tell(memory, "lines", 2)
+    with memory.database.writing() as session:
+        session.get_one(RunRow, kept).notes = [f"better than {run}"]
+    put_back = memory.artifacts.get(model)
+    remove = memory.artifacts.remove
+
+    def comes_back(sha256: str) -> None:
+        remove(sha256)
+        memory.artifacts.put(put_back)
+
+    memory.artifacts.remove = comes_back  # type: ignore[method-assign]
+    assert memory.forget("dots")["remains"] == [
+        f"runs {kept} still names {run}", f"the file {memory.artifacts.path(model)} is still there"
+    ]  # fmt: skip
+
+
+def test_an_import_that_fails_in_the_middle_leaves_nothing(
+    memory: Memory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Memory.open(tmp_path / "one") as one:
+        for seed in range(3):
+            tell(one, f"dots {seed}", seed)
+        one.export(tmp_path / "one.zip")
+    tell(memory, "dots 0", 0)
+    before, put = (counts(memory), memory.artifacts.all()), memory.artifacts.put
+
+    def fills_up(data: bytes) -> str:
+        if len(memory.artifacts.all()) == 2:
+            raise LimnerError("the disk is full")
+        return put(data)
+
+    monkeypatch.setattr(memory.artifacts, "put", fills_up)
+    with pytest.raises(LimnerError, match="disk is full"):
+        memory.import_(tmp_path / "one.zip")
+    assert (counts(memory), memory.artifacts.all()) == before
+    assert memory.verify() == []
 
 
 def test_forgetting_a_model_keeps_the_record_of_its_run(memory: Memory) -> None:

@@ -132,4 +132,9 @@ def forget(
     with opened(memory) as remembered:
         removed = remembered.forget(run_of(reference), dry_run=dry_run)
     verb = "would be forgotten" if dry_run else "forgotten"
-    show.lines({verb: removed}, [f"{verb}: {show.counted(removed)}"], json)
+    remains = removed.pop("remains", [])
+    proof = [] if dry_run else remains or ["nothing that names any of it remains, in the database or among the files"]
+    told = {verb: removed} if dry_run else {verb: removed, "remains": remains}
+    show.lines(told, [f"{verb}: {show.counted(removed)}", *proof], json)
+    if remains:
+        raise typer.Exit(1)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import delete, inspect, or_, select
+from sqlalchemy import JSON, String, cast, delete, inspect, or_, select
 from sqlalchemy.orm import Session
 
 from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database
-from limner.memory.lookup import called, find, plural
+from limner.memory.lookup import AT_ONCE, called, find, plural
 from limner.memory.schema import (
     TABLES,
     CurveRow,
@@ -26,6 +27,11 @@ from limner.memory.schema import (
     Table,
     TaskRow,
 )
+
+_ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
+"""How the memory names things: 64 hexadecimal digits, or 12."""
+
+_NAMED = {table.__tablename__ for table in (ImageSetRow, TaskRow, RunRow, ModelRow, RecommendationRow)}
 
 
 class Gathering:
@@ -135,7 +141,8 @@ def forget(database: Database, artifacts: Artifacts, reference: str, dry_run: bo
     """Remove what ``reference`` means and all that came of it, files included.
 
     Returns for each table the removed rows in a few words, ``bytes``, the size of the files, and
-    ``run_directories_kept``: those are the user's own, and stay.
+    ``run_directories_kept``: those are the user's own, and stay. After a removal, ``remains`` has a sentence for each
+    row that still names something of it, and each file: empty, it proves that nothing remains.
     """
     with database.reading() if dry_run else database.writing() as session:
         gathered = came_of(session, named(session, reference))
@@ -151,8 +158,41 @@ def forget(database: Database, artifacts: Artifacts, reference: str, dry_run: bo
         if not dry_run:
             _delete(session, gathered)
     if not dry_run:
-        _remove_files(database, artifacts, [row.sha256 for row in models])
+        remove_files(database, artifacts, [row.sha256 for row in models])
+        with database.reading() as session:
+            told["remains"] = remaining(session, artifacts, gathered)
     return told
+
+
+def remaining(session: Session, artifacts: Artifacts, gone: Gathering) -> list[str]:
+    """A sentence for each row whose text names something that is gone, in whatever column, and each file of it.
+
+    What was made anew meanwhile by another process is not gone.
+    """
+    named_by = {key[-1] for key in gone.rows if key[0] in _NAMED}
+    there = {_key(row)[-1] for row in gone.rows.values() if session.get(type(row), _key(row)[1:]) is not None}
+    lost = named_by - there
+    found = []
+    for table in TABLES:
+        key, *_ = table.__mapper__.primary_key
+        if table in (CurveRow, EvaluationRow):  # numbers, but for their owner
+            owners = {owner for part in _parts(lost) for owner in session.scalars(select(key).where(key.in_(part)))}
+            found += [f"{table.__tablename__} of {owner} are still there" for owner in sorted(owners)]
+            continue
+        texts = [column for column in table.__table__.columns if isinstance(column.type, (String, JSON))]
+        for row in session.execute(select(key, *(cast(column, String) for column in texts))):
+            text = " ".join(filter(None, row[1:]))
+            if named := lost.intersection(_ID.findall(text)):
+                found.append(f"{table.__tablename__} {row[0][:12]} still names {', '.join(sorted(named))}")
+    for model in gone.of(ModelRow):
+        if model.sha256 in lost and artifacts.has(model.sha256):
+            found.append(f"the file {artifacts.path(model.sha256)} is still there")
+    return found
+
+
+def _parts(keys: Iterable[str]) -> Iterable[list[str]]:
+    ordered = sorted(keys)
+    return (ordered[first : first + AT_ONCE] for first in range(0, len(ordered), AT_ONCE))
 
 
 def _delete(session: Session, gathered: Gathering) -> None:
@@ -183,7 +223,7 @@ def _used(table: type[Table]) -> Any:
     return first.union(*rest)
 
 
-def _remove_files(database: Database, artifacts: Artifacts, models: list[str]) -> None:
+def remove_files(database: Database, artifacts: Artifacts, models: list[str]) -> None:
     """Delete the files that still belong to no model: another process may just have made the same model again."""
     with database.writing() as session:
         for sha256 in models:

@@ -345,8 +345,13 @@ class Memory:
     def import_(self, path: str | Path) -> dict[str, int]:
         """Take in an export; what is there already stays. How much of each kind was new. A damaged one is refused."""
         contents = archive.read(Path(path))
-        with self.database.writing() as session:
-            return archive.take_in(session, self.artifacts, contents)
+        new = [sha256 for sha256 in contents.artifacts if not self.artifacts.has(sha256)]
+        try:
+            with self.database.writing() as session:
+                return archive.take_in(session, self.artifacts, contents)
+        except BaseException:
+            forgetting.remove_files(self.database, self.artifacts, new)
+            raise
 
     def forget(self, reference: str, dry_run: bool = False) -> dict[str, Any]:
         """Remove an image set (by sha256 or name), task, run or model, and all that came of it; what was removed.
