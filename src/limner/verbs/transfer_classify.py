@@ -201,7 +201,8 @@ def _by_domains(
     else:
         head = {f"net.source_head.{part}": f"{HEAD}{part}" for part in ("weight", "bias")}
         carried = carry(source.params, both, seed, "body", head)
-    task = Task("classify", target.support.name, mixed(images, target, derive(seed, "mixed")), None)
+    seen = target._replace(unlabelled=None) if both.options["alignment"] == "none" else target
+    task = Task("classify", target.support.name, mixed(images, seen, derive(seed, "mixed")), None)
     run = fit(both, task, strategy, seed=seed, start=carried.params)
     notes = list(run.notes)
     if "balance" in way.options and run.curve:
