@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from limner.cli import help, options, show
+from limner.errors import LimnerError
 from limner.verbs.directories import run_of
 
 if TYPE_CHECKING:
     from limner.memory import Memory
 
-app = help.App(name="memory", help="What is remembered: list, show, verify, export, import, forget.")
+app = help.App(name="memory", help="What is remembered: list, show, card, verify, export, import, forget.")
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
@@ -30,7 +31,7 @@ def opened(location: str | None) -> Memory:
 
 @app.callback()
 def common(context: typer.Context) -> None:
-    """What is remembered: list, show, verify, export, import, forget."""
+    """What is remembered: list, show, card, verify, export, import, forget."""
     help.instead_of_nothing(context)
 
 
@@ -82,6 +83,26 @@ def show_(
     with opened(memory) as remembered:
         record = remembered.show(run_of(reference))
     show.record(record, json)
+
+
+@app.command(epilog="Example: limner memory card 3f2a90 --out card.md")
+def card(
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help="A run or a model: id, name or directory.")],
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to write it; must not exist yet.")] = None,
+    memory: options.MemoryAt = None,
+) -> None:
+    """The model card of a run or model: what it learned from, how, how good it is, its limits."""
+    from limner.model_file import write_atomically
+    from limner.verbs.card import card as told
+
+    written = told(reference, memory=memory)
+    if out is None:
+        typer.echo(written)
+        return
+    if out.exists():
+        raise LimnerError(f"{out} exists already; give another file name, or delete it first")
+    write_atomically(out, written.encode())
+    typer.echo(f"written: {out}")
 
 
 @app.command(epilog="Example: limner memory verify")
