@@ -177,7 +177,7 @@ def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monke
         (WINE, TREE, {"shots": 175}, "leaves 3 held back, but a search needs 8 or more"),
         (WINE, "estimator:sklearn.linear_model.Ridge", {}, "has no numbers to learn"),
         ("digits,limit=3", "vae", {"fields": {"steps": 5}}, "steps is no knob of a search; give --each"),
-        ("digits,classes=0,limit=20", "vae", {"options": {"latents": 999}}, "latents cannot be 999"),
+        ("digits,classes=0,limit=60", "vae", {"options": {"latents": 999}}, "latents cannot be 999"),
     ],
 )
 def test_a_mistake_is_told_in_one_sentence(spec, learner, more, told, tmp_path):

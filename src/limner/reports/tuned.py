@@ -46,6 +46,7 @@ def write(made: Tuned) -> Path:
             made=made,
             score=score,
             meaning=words.MEANINGS[made.metric][1],
+            stepped=any(trial.steps for trial in made.trials),
             rows=rows,
             plots=plots,
             verdict=verdict(made),
@@ -78,9 +79,10 @@ def verdict(made: Tuned) -> str:
     The runs' intervals are of the same rows or images, so that touching ones do not prove the two alike; nor does one
     search prove them different.
     """
-    score, better = words.label(made.metric), made.better
+    label, better = words.label(made.metric), made.better
+    score = label if label.isupper() else label.lower()
     if made.winner == 0:
-        return f"Nothing that was tried did better than the default ({score.lower()} of the search's part)."
+        return f"Nothing that was tried did better than the default ({score} on the part that the search judged by)."
     if "default" not in made.test:
         return "The default could not be scored, so there is nothing to hold the winner against."
     default, winner = made.test["default"], made.test["winner"]
