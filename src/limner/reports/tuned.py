@@ -11,7 +11,8 @@ from limner.reports.page import environment, versions
 from limner.types import Score
 
 if TYPE_CHECKING:
-    from limner.verbs.tune import Tried, Tuned
+    from limner.verbs.searching import Tried
+    from limner.verbs.tune import Tuned
 
 SOURCES = {"default": "the default", "past": "best of a similar task"}
 
