@@ -81,7 +81,7 @@ def test_scores_and_judgement_of_one_file(folder):
     judged = told["judgement"]
     assert abs(judged["removed"] * 255 - 20) < 3
     assert abs(judged["neighbours"]) < 0.15
-    assert any("hidden" in sentence for sentence in told["sentences"])
+    assert any("Hidden pixels" in sentence for sentence in told["sentences"])
 
 
 def test_a_mask_and_a_degradation_overrule_what_is_found(folder):

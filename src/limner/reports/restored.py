@@ -18,6 +18,9 @@ times that size on."""
 GAIN_TO = 3.0
 """What was removed is shown so that this many of its standard deviations fill the scale from grey to black or white."""
 
+SCORED = 100
+"""Rows of scores, at most."""
+
 
 @dataclass(frozen=True)
 class Shown:
@@ -81,6 +84,26 @@ def _address(images: Tensor) -> str:
     return data_uri((images[0].clamp(0, 1) * 255).round().to(torch.uint8))
 
 
+def _scored(images: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """A row for each image with a truth, and one of their means; – where the damaged image has another size."""
+    kinds = {"psnr": ".2f", "ssim": ".4f", "feature_distance": ".3f"}
+    names = {f"{kind}_{when}": form for kind, form in kinds.items() for when in ("before", "after")}
+    with_truth = [one for one in images if "scores" in one]
+    rows = [(one["image"], [one["scores"].get(name) for name in names]) for one in with_truth]
+    if len(rows) > 1:
+        columns = zip(*(values for _, values in rows), strict=True)
+        means = [None if None in column else sum(column) / len(column) for column in columns]
+        rows = [*rows[:SCORED], (f"mean of {len(rows)}", means)]
+
+    def shown(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form)
+
+    return [
+        (image, [shown(value, form) for value, form in zip(values, names.values(), strict=True)])
+        for image, values in rows
+    ]
+
+
 def write(path: Path, record: dict[str, Any], shown: Sequence[Shown]) -> Path:
     """Write the page at ``path``; its path.
 
@@ -96,6 +119,7 @@ def write(path: Path, record: dict[str, Any], shown: Sequence[Shown]) -> Path:
             title=Path(record["asked"]["source"]).name or "Restored images",
             record=record,
             shown=shown,
+            scored=_scored(record["images"]),
             count=len(record["images"]),
             seconds=sum(one["seconds"] for one in record["images"]),
             versions=versions(),

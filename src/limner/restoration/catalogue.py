@@ -41,7 +41,7 @@ CATALOGUE: dict[str, Entry] = {
     "generative-prior": Entry(GenerativePrior, "anything linear, for images such as the generator run=RUN makes; slow"),
 }
 
-AUTO_PRIOR = "total-variation"
+AUTO_PRIOR = "non-local-means"
 """The denoiser that plug-and-play takes where none is named."""
 
 

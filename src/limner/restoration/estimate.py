@@ -103,45 +103,44 @@ class Found:
     def sentences(self) -> list[str]:
         """What was found, for a reader, each with how far to trust it."""
         told = []
-        level = f"a standard deviation of {255 * (self.noise or 0):.1f} on the scale 0–255"
+        level = f"a standard deviation of {255 * (self.noise or 0):.1f} of 255"
         if self.kind == "gaussian":
-            told.append(f"Noise with {level}, about the same in dark and bright parts, as Gaussian noise has.")
+            told.append(f"Noise with {level}, as strong in dark as in bright parts.")
         elif self.kind == "coarse":
             told.append(
-                f"Coarse noise, as of grain or a camera's JPEG file, with about {level}. Methods for noise that is "
-                "another in each pixel leave part of it; a higher --noise takes more away."
+                f"Coarse noise, as of grain or a camera's JPEG file, with about {level}. A higher --noise takes more "
+                "of it away."
             )
         elif self.kind == "poisson_gaussian":
-            rest = f", and {255 * self.read:.1f} from reading the sensor" if self.read else ""
+            rest = f" and {255 * self.read:.1f} from reading the sensor" if self.read else ""
             told.append(
-                f"Noise that grows with the intensity, as that of counting light does: {level} at middle intensities, "
-                f"as of {self.photons:.0f} photons at full intensity{rest}."
+                f"Noise that grows with the intensity, as of counting {self.photons:.0f} photons at the brightest"
+                f"{rest}: {level} at middle intensities."
             )
         elif self.noise is None:
             told.append("The noise cannot be measured: too few pixels are whole; say --noise where you know it.")
         else:
             told.append(
-                f"No noise that could be told from texture: at most {255 * self.noise:.1f} of 255 is another in each "
-                "pixel."
+                f"No noise that could be told from texture (at most {255 * self.noise:.1f} of 255 from pixel to pixel)."
             )
         if self.impulses:
             told.append(f"{100 * self.impulses:.1f}% of the intensities are black or white impulses.")
         if self.lost:
             told.append(
-                f"{100 * self.lost:.1f}% of the pixels seem to be missing: they are exactly black or white, or no "
-                "number, amid others. If the picture is drawn so, say --degradation nothing."
+                f"{100 * self.lost:.1f}% of the pixels seem to be missing: exactly black or white, or no number. If "
+                "the picture is drawn so, say --degradation nothing."
             )
         if self.blur is not None and self.blur.width >= BLURRED:
             trust = (
-                "most edges agree, but a lens or the scene may have made them so"
+                "most edges agree, but lens or scene may have made them so"
                 if self.blur.trusted
-                else "noise hides the softest edges, so it may well be more"
+                else "or more, as noise hides the softest"
                 if self.blur.noisy
-                else "edges differ much, so that this is hardly more than a guess"
+                else "a guess, as edges differ much"
             )
             told.append(
-                f"Edges are as soft as after a Gaussian blur of width {self.blur.width:.1f} ({trust}). It was left so; "
-                f'to sharpen, say --degradation "blur(gaussian,width={self.blur.width:.1f})", with the noise after it.'
+                f"Edges are as soft as after a Gaussian blur of width {self.blur.width:.1f} ({trust}). They were left "
+                f'so; to sharpen, say --degradation "blur(gaussian,width={self.blur.width:.1f})", with noise after it.'
             )
         return told
 
@@ -281,7 +280,7 @@ def jpeg_level(values: Array, masks: Array) -> float:
 
     found = blocks(luma)
     inside = ((found > 3 / 255) & (found < 252 / 255)).mean((1, 2)) > 0.95
-    seen: Array = masks.all(0)
+    seen: Array = np.min(masks, axis=0)
     found = found[inside & blocks(seen).all((1, 2))]
     if len(found) < FEWEST_FLAT:
         return 0.0

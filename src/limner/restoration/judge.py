@@ -51,24 +51,21 @@ class Judgement:
     def sentences(self) -> list[str]:
         """The same for a reader, on the scale 0–255.
 
-        >>> Judgement(0.1, 0.01, 0.02).sentences()[0].split(";")[-1]
+        >>> Judgement(0.1, 0.01, 0.02).sentences()[0].split(":")[-1]
         ' it looks like noise alone.'
         """
-        told = f"What was removed has a standard deviation of {255 * self.removed:.1f} on the scale 0–255"
+        told = f"What was removed: {255 * self.removed:.1f} of 255"
         told += f" (the noise: {255 * self.noise:.1f})" if self.noise else ""
-        told += f"; neighbours in it correlate by {self.neighbours:.2f}, its strength with edges by {self.edges:.2f};"
+        told += f". Neighbours in it correlate by {self.neighbours:.2f}, its strength with edges by {self.edges:.2f}:"
         if self.edges > UNRELATED:
-            told += " it is stronger at edges, so some of the picture's detail, or damage of another kind, is in it."
+            told += " some of the picture's detail, or other damage, is in it."
         elif abs(self.neighbours) > WHITE:
-            told += " neighbours are not independent: the noise is coarse, as in a camera's files, or detail was lost."
+            told += " the noise is coarse, or detail was lost."
         else:
             told += " it looks like noise alone."
         found = [told]
         if self.foretold == 0.0 and self.noise:
-            found.append(
-                "Pixels hidden from the method were foretold nearer than the noise that was told would allow: it is "
-                "less than that; give a smaller --noise."
-            )
+            found.append("Hidden pixels were foretold nearer than such noise allows; give a smaller --noise.")
         elif self.foretold is not None and self.around is not None:
             quality = f"a PSNR of {-20 * log10(max(self.foretold, 1e-4)):.1f} dB"
             better = (
@@ -76,16 +73,15 @@ class Judgement:
                 "about as well as" if self.foretold < 1.1 * self.around else "worse than"
             )  # fmt: skip
             found.append(
-                f"Pixels hidden from the method were foretold to {255 * self.foretold:.1f} beside their own noise, "
-                f"{better} by the mean of their neighbours ({255 * self.around:.1f}): {quality} or more, if the noise "
-                "is as was found."
+                f"Hidden pixels were foretold to {255 * self.foretold:.1f} of 255, {better} by their neighbours' mean "
+                f"({255 * self.around:.1f}): {quality} or more, if the noise is as was found."
             )
         if self.apart is not None:
             share = self.apart / max(self.removed, 1e-6)
-            agree = "the two agree" if share < AGREEING else "the two differ, so look at what was removed"
+            agree = "the two agree" if share < AGREEING else "look at what was removed"
             found.append(
-                f"{self.second} gives an image that differs by {255 * self.apart:.1f}, {100 * share:.0f}% of what was "
-                f"removed: {agree}."
+                f"Another method, {self.second}, differs by {255 * self.apart:.1f} of 255, {100 * share:.0f}% of what "
+                f"was removed: {agree}."
             )
         return found
 

@@ -37,6 +37,9 @@ class PlugAndPlay:
     away being 12/255 to 3/255, or σ where that is more. Where nothing was blurred and there is no noise, what was
     seen is kept exactly.
 
+    A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
+    what it is to take away: noise of strength σₖ is added to x first (Kadkhodaie & Simoncelli 2021, section 2.3).
+
     prior  a restorer that handles noise of known strength
     steps  how often to and fro: 8 do for blurs; for many lost pixels more are better
     """
@@ -75,8 +78,14 @@ class PlugAndPlay:
             else:
                 level = noise if knowledge.operator is None else max(noise, LEAST)
                 data = near(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
+            if getattr(self.prior, "blind", False):
+                data = data + strength * _noise_like(data, generator)
             prior = self.prior.restore(data, Knowledge(noise=strength), generator)
         return near(images, knowledge, prior, torch.zeros_like(weight)) if exact else prior
+
+
+def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(images.shape, generator=generator, dtype=images.dtype).to(images.device)
 
 
 def first_guess(images: Tensor, knowledge: Knowledge, generator: torch.Generator) -> Tensor:

@@ -56,6 +56,11 @@ class Trained:
         """How many pixels to each side a restored pixel depends on, at most."""
         return self.learner.reach
 
+    @property
+    def blind(self) -> bool:
+        """Whether it finds out how strong the noise is by itself."""
+        return bool(self.learner.options["network"] != "ffdnet")
+
     def handles(self, knowledge: Knowledge) -> str:
         """Everything that leaves images as large as they were."""
         operator = knowledge.operator

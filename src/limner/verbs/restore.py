@@ -161,6 +161,7 @@ class _One:
         from limner.restoration import picture_file, picture_writing, tiles
         from limner.restoration.estimate import estimate
         from limner.restoration.judge import judge
+        from limner.restoration.scores import against
         from limner.seeds import generator
 
         begun = time.monotonic()
@@ -174,7 +175,11 @@ class _One:
         told["sentences"] = [f"This file {note}." for note in picture.notes] + found.sentences()
         if found.clean and not self.asked.anything:
             restored, knowledge = damaged, None
-            alike = "Its intensities are all the same" if damaged.std() == 0 else "It looks clean already"
+            alike = (
+                "Its intensities are all the same"
+                if bool((damaged == damaged[..., :1, :1]).all())
+                else "It looks clean already"
+            )
             told |= {"method": "none", "left_as_it_was": True}
             told["sentences"].append(f"{alike}, so it was left as it was; give --noise to restore it all the same.")
         else:
@@ -198,7 +203,8 @@ class _One:
             told["sentences"] += judged.sentences()
         clean = None if self.truth is None else self._truth()
         if clean is not None:
-            told["scores"] = _scored(damaged, restored, clean, told["sentences"])
+            told["scores"], sentence = against(damaged, restored, clean)
+            told["sentences"].append(sentence)
         self._progress(1.0)
         return told, thumbnails(self.item.name, damaged, restored, clean, told)
 
@@ -257,24 +263,6 @@ def _by_what_was_found(knowledge: Knowledge) -> Restorer:
         return restorer("plug-and-play")
     best = restorer("bm3d")
     return restorer("non-local-means") if best.handles(knowledge) else best
-
-
-def _scored(damaged: torch.Tensor, restored: torch.Tensor, clean: torch.Tensor, told: list[str]) -> dict[str, float]:
-    """PSNR and SSIM before (where the size is the same) and after, against the truth."""
-    from limner.engine.run import as_bytes
-    from limner.metrics.fidelity import signal_to_noise, structural_similarities
-
-    true, scores = as_bytes(clean), {}
-    for when, images in (("before", damaged), ("after", restored)):
-        if when == "after" or images.shape == clean.shape:
-            made = as_bytes(images)
-            scores[f"psnr_{when}"] = float(signal_to_noise(made, true))
-            scores[f"ssim_{when}"] = float(structural_similarities(made, true))
-    before = (
-        f" (before: {scores['psnr_before']:.2f} dB, {scores['ssim_before']:.4f})" if "psnr_before" in scores else ""
-    )
-    told.append(f"Against the truth: PSNR {scores['psnr_after']:.2f} dB, SSIM {scores['ssim_after']:.4f}{before}.")
-    return scores
 
 
 def _peak() -> int | None:
