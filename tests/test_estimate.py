@@ -124,6 +124,11 @@ def test_noise_told_too_large_is_told():
     assert "PSNR" not in found[1]
 
 
+def test_where_nothing_was_removed_it_is_not_called_noise():
+    (told,) = Judgement(removed=0.0, neighbours=0.0, edges=0.0).sentences()
+    assert told == "What was seen was kept."
+
+
 def flat_photograph(noise, quality):
     """A smooth scene with a textured corner, with noise of a camera before its JPEG file is written."""
     down, across = torch.meshgrid(torch.linspace(0, 1, 320), torch.linspace(0, 1, 320), indexing="ij")

@@ -57,7 +57,9 @@ class Judgement:
         told = f"What was removed: {255 * self.removed:.1f} of 255"
         told += f" (the noise: {255 * self.noise:.1f})" if self.noise else ""
         told += f". Neighbours in it correlate by {self.neighbours:.2f}, its strength with edges by {self.edges:.2f}:"
-        if self.edges > UNRELATED:
+        if self.removed < 0.5 / 255:
+            told = "What was seen was kept."
+        elif self.edges > UNRELATED:
             told += " some of the picture's detail, or other damage, is in it."
         elif abs(self.neighbours) > WHITE:
             told += " the noise is coarse, or detail was lost."
