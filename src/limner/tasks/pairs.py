@@ -93,7 +93,7 @@ class Alone(TwoSided):
         object.__setattr__(self, "notes", inputs.notes)
         object.__setattr__(self, "licence", inputs.licence)
 
-    def select(self, indices: Tensor, name: str | None = None) -> Alone:  # type: ignore[override]
+    def select(self, indices: Tensor, name: str | None = None) -> Alone:
         """The images at ``indices`` (int64 or bool)."""
         return Alone(self.inputs.select(indices), name or self.name)
 

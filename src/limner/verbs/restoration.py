@@ -23,6 +23,9 @@ JUDGED = 100
 LOOKED_AT = 3
 """Damaged images without truth on which a restorer is tried after it has learned."""
 
+FORESEEN, PROBE = 40, 1e-3
+"""Patches on which an error is foreseen, at most, and how far they are moved for it."""
+
 AT_ONCE = 64
 """Patches in a step as a start was meta-learned for, where that took all there were: it learned from a handful."""
 
@@ -152,28 +155,64 @@ def hidden_error(learner: Learner, params: Params, query: Alone, seed: int) -> t
         wrong = hidden_pixels(lambda covered: learner.restored(params, covered, noise), images, draws)
         plain = (around(images) - images) * draws["hidden"]
     count = draws["hidden"].sum() * images.shape[1]
-    return tuple(float((errors.square().sum() / count).sqrt()) for errors in (wrong, plain))  # type: ignore[return-value]
+    return float((wrong.square().sum() / count).sqrt()), float((plain.square().sum() / count).sqrt())
+
+
+def foreseen_error(learner: Learner, params: Params, query: Alone, seed: int) -> float | None:
+    """The root mean square error of what is made of ``query`` to the clean images, which no one has, as foreseen.
+
+    Stein's estimate (1981) for y = x + n, n normal of standard deviation σ, is without bias:
+
+        E (f(y) − x)² = E [(f(y) − y)² − σ² + 2 σ² ∂f/∂y],   ∂f/∂y ≈ b (f(y + εb) − f(y)) / ε
+
+    with one random b of ±1 (Ramani, Blu & Unser 2008, eq. 14). σ is estimated in each image; ``None`` where they are
+    too small for that.
+    """
+    import torch
+
+    from limner.learners.restorer import Restorer
+    from limner.restoration.estimate import FEWEST_PATCHES, SIDE, noise_level
+    from limner.seeds import generator
+
+    assert isinstance(learner, Restorer)
+    images = query.inputs.select(torch.arange(min(len(query), FORESEEN))).floats()
+    cut = torch.nn.functional.unfold(images.flatten(0, 1)[:, None], SIDE).movedim(1, 2).double().numpy()
+    if cut.shape[1] < FEWEST_PATCHES:
+        return None
+    levels = images.new_tensor([noise_level(patches) for patches in cut]).view(*images.shape[:2], 1, 1)
+    variance = levels.square()
+    probe = torch.randint(2, images.shape, generator=generator(seed, "probe")).float() * 2 - 1
+    with torch.no_grad():
+        made = learner.restored(params, images)
+        slope = probe * (learner.restored(params, images + PROBE * probe) - made) / PROBE
+        return float(((made - images).square() - variance + 2 * variance * slope).mean().clamp(min=0).sqrt())
 
 
 def keep_the_best(run: Run, task: Task, start: Params | None) -> None:
-    """Of damaged images alone: give the run those parameters, of its last, its best and its start's, that foretell
-    hidden pixels of the images held back the best, and note which."""
-    from limner.tasks import Alone
+    """Of damaged images alone: give the run those parameters, of its last, its best and its start's, that do best on
+    images held back, and note which.
 
-    if not isinstance(task.query, Alone) or run.state != "finished":
+    That is the least :func:`foreseen_error`, or under impulses, for which that does not hold, :func:`hidden_error`.
+    """
+    from limner.tasks import Alone
+    from limner.tasks.restoration import Materials
+
+    query, impulses = task.query, "salt_and_pepper" in Materials.of(run.source).degradation
+    if not isinstance(query, Alone) or run.state != "finished":
         return
-    tried = {"the last": run.params, "those of an earlier look": run.best, "the start's": start}
-    errors = {
-        name: hidden_error(run.learner, params, task.query, run.seed)[0] for name, params in tried.items() if params
-    }
+    choices = {"the last": run.params, "those of an earlier look": run.best, "the start's": start}
+    errors = {}
+    for name, params in choices.items():
+        if params:
+            foreseen = None if impulses else foreseen_error(run.learner, params, query, run.seed)
+            errors[name] = hidden_error(run.learner, params, query, run.seed)[0] if foreseen is None else foreseen
     best = min(errors, key=lambda name: errors[name])
-    if errors[best] < errors["the last"]:
-        chosen = tried[best]
-        assert chosen is not None
+    chosen = choices[best]
+    if chosen is not None and errors[best] < errors["the last"]:
         run.params = dict(chosen)
         run.notes.append(
-            f"parameters kept are {best}: they foretell hidden pixels to {errors[best]:.4f}, the last only to "
-            f"{errors['the last']:.4f}"
+            f"parameters kept are {best}: on images held back their error is foreseen to be {errors[best]:.4f}, that "
+            f"of the last {errors['the last']:.4f}"
         )
 
 
