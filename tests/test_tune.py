@@ -148,7 +148,8 @@ def test_networks_go_through_the_same_call(tmp_path):
 
 
 def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monkeypatch):
-    monkeypatch.setattr("limner.metrics.choose", lambda images: "pixels")
+    monkeypatch.setattr("limner.metrics.evaluation.choose", lambda images: "glyph-net")
+    monkeypatch.setattr("limner.verbs.line.JUDGED", 20)
     monkeypatch.setattr("limner.spaces.search.Search.hopeless", lambda self, trial, rung, at: trial.number == 1)
     monkeypatch.setattr(trials, "RUNGS", 2)
     made = tune("digits,classes=0,size=16,limit=40", "gan", budget="2runs", each="4steps", shots=20,
