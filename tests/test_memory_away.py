@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.memory import Memory
+from limner.memory import Adviser, Memory
 from limner.memory.undelivered import Unreachable
 
 
@@ -45,6 +45,7 @@ def test_a_run_outlives_its_server(
         run = memory.begin_run(task, VAE, Strategy(), 0, "brave", tmp_path / "brave")
         failed = memory.begin_run(task, VAE, Strategy(), 1, "unlucky")
         forgotten = memory.begin_run(task, VAE, Strategy(), 2, "unwanted")
+        said = Adviser(memory).recommend(a_task(), extractor=None)[0]
         private_server.go_away()
         try:
             with caplog.at_level(logging.WARNING):
@@ -54,6 +55,7 @@ def test_a_run_outlives_its_server(
             assert f"what was made is kept in {tmp_path / 'data'}" in told
             assert "\n" not in told
             memory.fail_run(failed, "the loss was not a number")
+            Adviser(memory).observe(said.id, run)
             memory.finish_run(forgotten, a_run(5.0), None)
             memory.put_model({"net.s": torch.zeros(2)}, VAE, role="start", parent="nobody")
             start = memory.put_model({"net.s": torch.ones(2)}, VAE, role="start", name="kept", parent=model)
@@ -69,17 +71,18 @@ def test_a_run_outlives_its_server(
         refused, delivered = caplog.messages
         assert "holds no model or run called 'nobody'" in refused
         assert "what was kept for it stays in" in refused
-        assert delivered == f"3 of what was kept here while {memory.location} was away is delivered"
+        assert delivered == f"4 of what was kept here while {memory.location} was away is delivered"
         shown = memory.show(run)
         assert (shown["state"], shown["model"], shown["directory"]) == ("finished", model, str(tmp_path / "brave"))
         assert shown["scores"]["kernel_distance"]["value"] == 0.1
         assert [point["step"] for point in shown["curve"]] == [1, 2]
         assert torch.equal(memory.get_model(run).params["net.a"], torch.ones(3, 2))
+        assert memory.show(said.id)["outcome_run"] == run
         assert memory.show(failed)["reason"] == "the loss was not a number"
         assert memory.get_model("kept").sha256 == start
         assert memory.get_model("kept").metadata["parent"] == model
         assert {row["name"] for row in memory.runs()} == {"unlucky", "brave"}
-        assert [path.suffix for path in (tmp_path / "data").rglob("*.*")] == [".safetensors", ".refused"]
+        assert sorted(path.suffix for path in (tmp_path / "data").rglob("*.*")) == [".refused", ".safetensors"]
         assert memory.verify() == []
 
 

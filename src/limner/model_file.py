@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from limner.errors import LimnerError
 from limner.types import Params
 
@@ -50,10 +48,12 @@ def encode(
     The header's one entry ``limner`` is JSON with ``role``, ``learner`` and all of ``about`` (a start's ``family`` and
     ``plan``), so that the file alone tells what it is: one from a memory can be shipped as it is.
 
+    >>> import torch
     >>> data = encode({"net.a": torch.ones(2)}, {"kind": "vae"}, "start", rates={"net.a": torch.full((2,), 0.1)})
     >>> decode(data).metadata["role"], decode(data).params["net.a"].tolist()
     ('start', [1.0, 1.0])
     """
+    import torch
     from safetensors.torch import save
 
     tensors = dict(params) | {RATES + name: value for name, value in (rates or {}).items()}

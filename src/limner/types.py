@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from torch import Tensor
+if TYPE_CHECKING:
+    from torch import Tensor
 
-Params = dict[str, Tensor]
+Params = dict[str, "Tensor"]
 """A model: flat mapping from name to tensor. A player owns the keys that begin with its name and a dot; keys that
 begin with ``fitted.`` belong to no player (they are computed after training, e.g. a latent mixture)."""
 
-Batch = dict[str, Tensor]
+Batch = dict[str, "Tensor"]
 """``images``: float32 ``(n, c, h, w)`` in [0, 1]; ``labels``: int64 ``(n,)`` where the task has classes. Of points:
 ``inputs`` ``(n, features)`` and ``targets`` ``(n, outputs)``, float32. Of images to be made from others: ``images`` are
 the targets, ``inputs`` the images that they are made from, of the same side; of damaged images alone only
 ``inputs``."""
 
-Draws = dict[str, Tensor]
+Draws = dict[str, "Tensor"]
 """All randomness of one training step, drawn beforehand, so that a loss is a pure function."""
 
 FITTED = "fitted."

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 
 from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
-from limner.memory import lookup
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.nearness import distances
@@ -146,10 +145,7 @@ class Adviser:
 
     def observe(self, recommendation_id: str, run_id: str) -> None:
         """Tell what came of a recommendation: the run that tried it."""
-        with self.memory.database.writing() as session:
-            said = lookup.find(session, recommendation_id, RecommendationRow)
-            assert isinstance(said, RecommendationRow)
-            said.outcome_run = lookup.find_run(session, run_id).id
+        self.memory.observe(recommendation_id, run_id)
 
     def _portfolio(self, task: Task, learner: str | None, start: StoredModel | None) -> list[Candidate]:
         """The fixed list with the starts that fit filled in; its first entry is the default."""

@@ -13,7 +13,7 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import liveness
 from limner.memory.artifacts import Artifacts
-from limner.memory.lookup import find_model, find_run
+from limner.memory.lookup import find, find_model, find_run
 from limner.memory.schema import (
     CurveRow,
     EvaluationRow,
@@ -21,6 +21,7 @@ from limner.memory.schema import (
     ImageSetRow,
     LearnerRow,
     ModelRow,
+    RecommendationRow,
     StrategyRow,
     Table,
     TaskRow,
@@ -28,12 +29,12 @@ from limner.memory.schema import (
     plain,
 )
 from limner.model_file import encode
-from limner.tasks.image_set import ImageSet
-from limner.tasks.task import Task
 from limner.types import CurvePoint, Params, Scores
 
 if TYPE_CHECKING:
     from limner.memory.fingerprints import Fingerprint
+    from limner.tasks.image_set import ImageSet
+    from limner.tasks.task import Task
 
 
 def add_image_set(session: Session, images: ImageSet, parent: ImageSet | None) -> str:
@@ -163,12 +164,17 @@ def keep(session: Session, artifacts: Artifacts, told: dict[str, Any], data: byt
     """Keep what a run or meta-learning made; the sha256 of its model, if it made one.
 
     told  plain JSON: ``run`` (its ``id`` and the fields that change), ``model`` (what :func:`add_model` takes),
-          ``curve`` and ``scores``; each may be missing
+          ``curve`` and ``scores``, ``followed`` (a ``recommendation`` and the ``run`` that tried it); each may be
+          missing
     data  the model's file
 
     Curve and scores are the run's where the run ends, else the model's. Raises :class:`LimnerError` where there is no
     such run.
     """
+    if followed := told.get("followed"):
+        said = find(session, followed["recommendation"], RecommendationRow)
+        assert isinstance(said, RecommendationRow)
+        said.outcome_run = find_run(session, followed["run"]).id
     changed = dict(told.get("run") or {})
     run = find_run(session, changed.pop("id")) if changed else None
     if run is not None and "state" in changed and run.state == "finished":

@@ -19,12 +19,12 @@ from limner.memory.database import Database, locate
 from limner.memory.schema import LearnerRow, ModelRow, RunRow, TaskRow, now, plain
 from limner.memory.undelivered import Undelivered, Unreachable
 from limner.model_file import StoredModel, decode
-from limner.tasks.image_set import ImageSet
-from limner.tasks.task import Task
 from limner.types import CurvePoint, Params, Scores
 
 if TYPE_CHECKING:
     from limner.memory.fingerprints import Fingerprint
+    from limner.tasks.image_set import ImageSet
+    from limner.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +210,10 @@ class Memory:
             logger.warning("%s; what was made is kept in %s, and delivered when it is next opened", away, place)
         self._going.pop(going, None)
         return made
+
+    def observe(self, recommendation_id: str, run_id: str) -> None:
+        """Note what came of a recommendation: the run that tried it."""
+        self._tell({"followed": {"recommendation": recommendation_id, "run": run_id}})
 
     def fail_run(self, run_id: str, reason: str) -> None:
         """Note that the run failed, and why."""

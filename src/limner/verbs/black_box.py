@@ -16,15 +16,15 @@ BOOTSTRAPS = 200
 LEAST = 2
 
 
-def scored(fitted: Fitted, goal: str, query: Data, support: int, seed: int) -> Scores:
+def scored(fitted: Fitted, goal: str, query: Data, support: int, seed: int, bootstraps: int = BOOTSTRAPS) -> Scores:
     """The scores on ``query``; ``support``: how many rows were learned from.
 
     classify  ``accuracy``, the share of rows in their own class, with Wilson's interval
     regress   ``r2`` = 1 − Σ(y − ŷ)² / Σ(y − ȳ)², 1 = exact, 0 = as good as the mean; and ``rmse``, √ mean (y − ŷ)²
     cluster   ``adjusted_rand`` index of clusters and classes (Hubert & Arabie 1985, eq. 5): 1 = the same, 0 = chance
 
-    The last two with the percentile interval of resampled rows. Raises :class:`LimnerError` where ``query`` has fewer
-    than 2 rows, or none of what is to be judged by.
+    The last two with the percentile interval of ``bootstraps`` resamples of the rows, or with none. Raises
+    :class:`LimnerError` where ``query`` has fewer than 2 rows, or none of what is to be judged by.
     """
     if len(query) < LEAST:
         raise LimnerError(f"{query.name} holds {len(query)} rows to judge by; hold back {LEAST} or more")
@@ -34,9 +34,10 @@ def scored(fitted: Fitted, goal: str, query: Data, support: int, seed: int) -> S
         share = float(np.mean(given == wanted))
         values = {"accuracy": Score(share, *wilson(share, len(query)))}
     elif goal == "regress":
-        values = {"r2": _between(determined, wanted, given, seed), "rmse": _between(error, wanted, given, seed)}
+        values = {"r2": _between(determined, wanted, given, seed, bootstraps)}
+        values["rmse"] = _between(error, wanted, given, seed, bootstraps)
     else:
-        values = {"adjusted_rand": _between(rand_index, wanted, given, seed)}
+        values = {"adjusted_rand": _between(rand_index, wanted, given, seed, bootstraps)}
     return Scores(values, "its own answers", 0, len(query), support, seed, fitted.notes)
 
 
@@ -62,10 +63,12 @@ def rand_index(wanted: Any, given: Any) -> float:
     return float(adjusted_rand_score(wanted, given))
 
 
-def _between(measure: Any, wanted: Any, given: Any, seed: int) -> Score:
+def _between(measure: Any, wanted: Any, given: Any, seed: int, bootstraps: int) -> Score:
     """The measure with its 95% percentile interval over rows drawn with replacement."""
+    if not bootstraps:
+        return Score(measure(wanted, given))
     random = np.random.default_rng(derive(seed, "bootstrap") % 2**32)
-    drawn = [random.integers(0, len(wanted), len(wanted)) for _ in range(BOOTSTRAPS)]
+    drawn = [random.integers(0, len(wanted), len(wanted)) for _ in range(bootstraps)]
     found = np.array([measure(wanted[rows], given[rows]) for rows in drawn])
     low, high = np.nanpercentile(found, [2.5, 97.5]) if np.isfinite(found).any() else (None, None)
     return Score(measure(wanted, given), None if low is None else float(low), None if high is None else float(high))

@@ -339,9 +339,9 @@ def judged_and_minded(run: Run, task: Task) -> list[str]:
         return []
 
 
-def judged(run: Run, task: Task, made: Tensor | None) -> Scores | None:
+def judged(run: Run, task: Task, made: Tensor | None, bootstraps: int = 200) -> Scores | None:
     """The run's scores on the images held back, where it generates by what it has ``made``; ``None``, with a note in
-    the run, where none are held back."""
+    the run, where none are held back. Without ``bootstraps`` scores have no intervals, and take less time."""
     from limner.metrics import evaluate
     from limner.tasks import TwoSided
 
@@ -361,9 +361,9 @@ def judged(run: Run, task: Task, made: Tensor | None) -> Scores | None:
             f"copying and floors are measured on {len(support):,} of the {len(learned):,} images learned from"
         )
     if isinstance(task.query, TwoSided):
-        return translation.scored(run.learner, run.params, task.query, support, run.seed)
+        return translation.scored(run.learner, run.params, task.query, support, run.seed, bootstraps)
     assert made is not None  # of all goals only to generate is left
-    return evaluate(made, task.query, support, seed=run.seed)
+    return evaluate(made, task.query, support, seed=run.seed, bootstraps=bootstraps)
 
 
 def some_of(images: ImageSet, seed: int) -> ImageSet:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 RUNGS = 4
 """How often a run of steps is looked at on its way, the end included."""
 
+BOOTSTRAPS = 200
+"""Resamples behind the intervals of the default and the winner; a search's own runs have none, as it reads none."""
+
 LEAST_HELD = 8
 """Images or rows held back, at the least: half for the search, half that it never sees."""
 
@@ -186,7 +189,7 @@ class BlackBoxes:
 
     def attempt(self, values: dict[str, Any], worse: Worse, label: str) -> Outcome:
         """Fit and score; there is no way to end early."""
-        return self._tried(self._estimator(values), self.task)
+        return self._tried(self._estimator(values), self.task, bootstraps=0)
 
     def examine(self, record: dict[str, Any], memory: Memory) -> Outcome:
         """The same estimator, fitted again by its recipe."""
@@ -194,11 +197,11 @@ class BlackBoxes:
 
         return self._tried(Estimator(self.name, **record["learner"]["options"]), self.test)
 
-    def _tried(self, estimator: Any, task: Task) -> Outcome:
+    def _tried(self, estimator: Any, task: Task, bootstraps: int = BOOTSTRAPS) -> Outcome:
         begun = time.perf_counter()
         fitted = estimator.fit(task.support, self.seed)
         query = cast(Any, task.query)
-        scores = black_box.scored(fitted, estimator.goal, query, len(task.support), self.seed)
+        scores = black_box.scored(fitted, estimator.goal, query, len(task.support), self.seed, bootstraps)
         cost = Cost(time.perf_counter() - begun, 0, torch.get_num_threads())
         return Outcome(scores=scores, cost=cost, lineage={"recipe": fitted.recipe})
 
@@ -295,7 +298,7 @@ class Networks:
         except _Ended as ended:
             run = self._so_far(learner, strategy, rungs, ended)
         if run.state == "finished":
-            run.scores = self._scored(run, self.task)
+            run.scores = self._scored(run, self.task, bootstraps=0)
         return run
 
     def examine(self, record: dict[str, Any], memory: Memory) -> Outcome:
@@ -307,11 +310,11 @@ class Networks:
         cost = Cost(record["seconds"], record["steps"], record["threads"])
         return Outcome(params=params, scores=self._scored(run, self.test), cost=cost)
 
-    def _scored(self, run: Run, task: Task) -> Scores | None:
+    def _scored(self, run: Run, task: Task, bootstraps: int = BOOTSTRAPS) -> Scores | None:
         from limner.verbs.line import JUDGED, judged
 
         made = run.sample(JUDGED, seed=derive(run.seed, "scores")) if task.goal == "generate" else None
-        return judged(run, task, made)
+        return judged(run, task, made, bootstraps)
 
     def _so_far(self, learner: Learner, strategy: Strategy, rungs: _Rungs, ended: _Ended) -> Run:
         """The run that was ended early, as one of fewer steps."""

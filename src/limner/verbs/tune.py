@@ -121,7 +121,8 @@ def tune(
     The first run is the default. Then come the best runs of the most similar tasks in the memory, where the measured
     likeness allows it, then what the sampler proposes. Runs of steps that are behind others on their way end early.
     Half of what is held back scores the runs; the default and the winner are scored on the other half at the end, which
-    nothing was chosen by. All runs have one seed, so that what differs is the strategy.
+    nothing was chosen by, and these two alone with intervals. All runs have one seed, so that what differs is the
+    strategy.
 
     Every run is one of the memory; the memory is all that ``resume`` needs. Raises :class:`LimnerError` for what cannot
     be searched, and where the same search is in the memory already and neither ``resume`` nor another seed is given.
