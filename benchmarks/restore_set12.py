@@ -22,7 +22,7 @@ from limner.seeds import generator
 from limner.types import Params
 
 SIGMAS = (15, 25, 50)
-METHODS = ("total-variation", "wavelets", "non-local-means", "dictionary", "bm3d", "starter")
+METHODS = ("total-variation", "wavelets", "non-local-means", "dictionary", "bm3d", "denoiser", "starter")
 SINGLE = ("zero-shot-noise2noise", "blind-spot", "deep-image-prior")
 FEW = (0, 1, 3)
 """The images on which the slow ones are measured: cameraman, house, starfish (01, 02, 04)."""
@@ -125,7 +125,7 @@ def main() -> None:
             "of one core, their median over images and σ. Elsewhere: measured or published by others, on all twelve "
             "images with other noise. Networks with minutes are blind, one for all σ from 5 to 55 (FFDNet is "
             "told σ), and learned from Train400 for so many minutes of one core in bfloat16; steps: "
-            f"{steps}. The starter ships with Limner and never saw these photographs, nor those. Those on three images "
+            f"{steps}. Denoiser and starter ship with Limner and never saw these photographs, nor those. Those on three images "
             f"are of {', '.join(few)}."
         ),
     )
