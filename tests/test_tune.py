@@ -122,6 +122,29 @@ def test_the_best_of_a_like_task_is_tried_early_and_that_of_another_kind_is_not(
     assert [trial.source for trial in other.trials] == ["default", "tpe"]
 
 
+@pytest.mark.parametrize("name", ["metann", "evolution"])
+def test_another_adviser_proposes_and_its_advice_is_scored(name, tmp_path, capsys):
+    tune(WINE, TREE, budget="3runs", sampler="random", out=tmp_path / "one")
+    made = tune(WINE, TREE, budget="3runs", seed=1, adviser=name, out=tmp_path / "two")
+    assert made.trials[0].source == "default"
+    assert f"--adviser {name}" in made.command
+    again = tune(WINE, TREE, budget="4runs", seed=1, adviser=name, out=tmp_path / "two", resume=True)
+    assert [trial.run for trial in again.trials[:3]] == [trial.run for trial in made.trials]
+    with Memory.open() as memory:
+        said = memory.list("recommendations")
+        known = {run["id"]: run for run in memory.runs()}
+    assert len(said) == 7
+    assert all(known[one["outcome_run"]]["learner"] == one["learner"] for one in said)
+    assert {one["source"] for one in said} == {"default", "search", name}
+    assert main(["memory", "advice", "--json"]) == 0
+    rows = {row["adviser"]: row for row in json.loads(capsys.readouterr().out)}
+    default, others = again.trials[0].score, [trial.score for trial in again.trials[1:]]
+    assert rows[name]["regret"] == pytest.approx(sum(default - score for score in others) / 3)
+    assert (rows[name]["followed"], rows["default"]["compared"]) == (3, 2)
+    assert main(["memory", "advice"]) == 0
+    assert "below 0 is better" in capsys.readouterr().out
+
+
 def test_regressors_and_clusterers_and_what_is_held(tmp_path):
     made = tune("sklearn:diabetes", "estimator:sklearn.linear_model.Ridge", budget="3runs", sampler="random",
                 options={"scaling": "standard"}, out=tmp_path / "ridge")  # fmt: skip
@@ -170,6 +193,8 @@ def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monke
         ("digits", "forest", {}, "there is no learner 'forest' to tune"),
         (WINE, "estimator:sklearn.tree.DecisionTre", {}, "near it are: sklearn.tree"),
         (WINE, TREE, {"sampler": "bohb"}, "there is no sampler 'bohb'"),
+        (WINE, TREE, {"adviser": "oracle"}, "there is no adviser 'oracle'; there are: default, random"),
+        (WINE, TREE, {"adviser": "metann", "sampler": "gp"}, "the adviser metann uses no sampler; leave --sampler out"),
         (WINE, TREE, {"budget": "200steps"}, "steps are of each run: --each 200steps"),
         (WINE, TREE, {"budget": "0runs"}, "of a search cannot be read"),
         (WINE, TREE, {"each": "10steps"}, "takes no steps, so leave --each out"),

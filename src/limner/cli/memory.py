@@ -14,7 +14,7 @@ from limner.verbs.directories import run_of
 if TYPE_CHECKING:
     from limner.memory import Memory
 
-app = help.App(name="memory", help="What is remembered: list, show, card, verify, export, import, forget.")
+app = help.App(name="memory", help="What is remembered: list, show, advice, card, verify, export, import, forget.")
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
@@ -31,7 +31,7 @@ def opened(location: str | None) -> Memory:
 
 @app.callback()
 def common(context: typer.Context) -> None:
-    """What is remembered: list, show, card, verify, export, import, forget."""
+    """What is remembered: list, show, advice, card, verify, export, import, forget."""
     help.instead_of_nothing(context)
 
 
@@ -83,6 +83,29 @@ def show_(
     with opened(memory) as remembered:
         record = remembered.show(run_of(reference))
     show.record(record, json)
+
+
+@app.command(epilog="Example: limner memory advice")
+def advice(memory: options.MemoryAt = None, json: options.Json = False) -> None:
+    """How good advice was: what was followed, and how it did against the default on the same tasks."""
+    with opened(memory) as remembered:
+        rows, where = remembered.advice(), remembered.location
+    if json:
+        show.document(rows)
+        return
+    if not rows:
+        typer.echo(f"no advice has been followed in the memory at {where} yet")
+        return
+    cells = [
+        [
+            row["adviser"], row["metric"].replace("_", " "), str(row["followed"]), str(row["failed"]),
+            str(row["compared"]), "–" if row["better"] is None else f"{row['better']:.0%}", show.number(row["regret"]),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    heads = ["adviser", "score", "followed", "failed", "beside the default", "better than it", "regret against it"]
+    show.table(f"advice in {where}", heads, cells)
+    typer.echo("regret: by how much the score is worse than the default's on the same task; below 0 is better")
 
 
 @app.command(epilog="Example: limner memory card 3f2a90 --out card.md")

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from limner.cli import help, options, restoration, show
+from limner.cli import experience, help, options, restoration, show
+from limner.errors import LimnerError
 
 
 def add_to(app: help.App) -> None:
@@ -21,7 +22,7 @@ def meta_train(
         str | None,
         typer.Argument(
             metavar="ALGORITHM",
-            help="reptile, fomaml, maml, anil, boil, meta-sgd, maml++, imaml or prototypical.",
+            help="reptile, fomaml, maml, anil, boil, meta-sgd, maml++, imaml or prototypical; or experience.",
         ),
     ] = None,
     learner: Annotated[
@@ -62,6 +63,21 @@ def meta_train(
         str | None, typer.Option(metavar="MODEL", help=f"What to go on from: {options.MODELS} (default: scratch).")
     ] = None,
     budget: options.Budget = None,
+    tasks: Annotated[int | None, typer.Option(metavar="N", help="Of experience: tasks (default: 10).")] = None,
+    runs: Annotated[
+        int | None, typer.Option(metavar="N", help="Of experience: strategies tried on each task (default: 10).")
+    ] = None,
+    each: Annotated[str | None, typer.Option(metavar="200steps", help="Of experience: the budget of a run.")] = None,
+    adviser: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Of experience: search (default), nearest, portfolio, evolution, metann, random or default.",
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", help="Of experience: processes that share the work (default: 1).")
+    ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call the start in the memory.")] = None,
     option: options.LearnerOptions = None,
     field: Annotated[
@@ -96,6 +112,11 @@ def meta_train(
 
     \b
       torchrun --nproc-per-node 2 -m limner meta-train maml vae --family glyphs
+
+    experience learns no start: it tries strategies on each task of a family, and keeps what came of them, for advisers:
+
+    \b
+      limner meta-train experience estimator:sklearn.tree.DecisionTreeClassifier --family "sklearn:wine; sklearn:iris"
     """
     from limner.verbs import meta_train as verb
 
@@ -105,6 +126,13 @@ def meta_train(
         "budget": budget, "name": name, "seed": seed,
         "options": show.pairs(option), "fields": show.pairs(field), "config": config,
     }  # fmt: skip
+    own = {"tasks": tasks, "runs": runs, "each": each, "adviser": adviser, "workers": workers}
+    if algorithm == "experience" or (resume is not None and experience.wrote(resume)):
+        place = {"out": out, "memory": memory, "force": force, "resume": resume}
+        experience.tell(asked | {"dry_run": dry_run or None}, own, place, json)
+        return
+    if said := [name for name, value in own.items() if value is not None]:
+        raise LimnerError(f"--{said[0]} is of meta-train experience alone; leave it out")
     if resume is not None:
         said = [*(word for word, value in asked.items() if value), *(["out"] if out else [])]
         show.alone(", ".join(said) or None, "--resume")

@@ -46,7 +46,16 @@ def tune(
         str | None,
         typer.Option(metavar="200steps", help="The budget of each run."),
     ] = None,
-    sampler: Annotated[str, typer.Option(metavar="NAME", help="tpe, cma-es, gp or random.")] = "tpe",
+    sampler: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the adviser search: tpe, cma-es, gp or random.")
+    ] = "tpe",
+    adviser: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Who proposes: search (with a sampler), nearest, portfolio, evolution, metann, random or default.",
+        ),
+    ] = "search",
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"{options.MODELS}.")] = "scratch",
     option: Annotated[
         list[str] | None,
@@ -65,7 +74,7 @@ def tune(
     ] = False,
     json: options.Json = False,
 ) -> None:
-    """Search for the strategy that does best: the default first, then what did best on similar tasks, then a sampler.
+    """Search for the strategy that does best: the default first, then what an adviser proposes, who knows the past.
 
     Half of what is held back scores the runs; the default and the winner are scored on the other half at the end. Every
     run is kept in the memory. The same command with --resume goes on where it was stopped, or on to a larger budget.
@@ -81,6 +90,7 @@ def tune(
             budget=budget,
             each=each,
             sampler=sampler,
+            adviser=adviser,
             start=start,
             options=show.pairs(option),
             fields=show.pairs(field),

@@ -15,6 +15,7 @@ from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
+from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
 from limner.memory.nearness import distances
 from limner.memory.portfolio import VARIATIONS, entries, goals_of
 from limner.memory.recording import add_all
@@ -33,14 +34,6 @@ from limner.memory.shipped import shipped_starts
 from limner.memory.store import Memory
 from limner.model_file import StoredModel
 from limner.tasks.task import Task
-
-META_LABEL = {
-    "generate": "kernel_distance", "classify": "accuracy", "translate": "kernel_distance", "restore": "psnr",
-    "regress": "r2", "cluster": "adjusted_rand",
-}  # fmt: skip
-"""The score by which the adviser judges, for each goal."""
-
-HIGHER_IS_BETTER = {"accuracy", "psnr", "r2", "adjusted_rand"}
 
 BORNE = 8
 """A start bears this times the square of the number of images in steps, before its samples are copies of them."""
@@ -168,6 +161,8 @@ class Adviser:
                 words = f"the start {name} was learned from many small tasks on {_shape_words(shape)}"
                 if about.get("role", "start") != "start":
                     words = f"the model {name} has learned to make {_shape_words(shape)}"
+                elif "degradation" in about and "plan" not in about:
+                    words = f"the network {name} has learned to mend common damage of photographs"
                 words += " from the same source as these" if same else ""
                 words += "".join(
                     f" (on unseen ones its {name.replace('_', ' ')} after adaptation was {score['value']:.3g})"

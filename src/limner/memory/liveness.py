@@ -9,11 +9,17 @@ import time
 from collections.abc import Iterable
 
 from sqlalchemy import select, update
+from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
 from limner.memory import processes
 from limner.memory.database import Database
 from limner.memory.schema import RunRow, now
+
+
+class Claimed(LimnerError):
+    """Another process is at the same work, or has done it."""
+
 
 LEASE = 300.0
 """Seconds for which a run is believed alive without a sign of life, when its process cannot be asked."""
@@ -39,6 +45,27 @@ def is_dead(row: RunRow) -> bool:
     if row.host == processes.here() and row.process is not None:
         return processes.started(row.process) != row.process_started
     return (row.lease or 0.0) < time.time()
+
+
+def claim(session: Session, name: str) -> None:
+    """Make sure that no other run whose name begins so is done, or running in a process that lives.
+
+    ``name`` ends in the number of a piece of work, its beginning is shared by pieces that must be done in turn: of
+    these no other may be running either. Asked in the transaction that begins the run, so that of two processes one
+    gets it. Raises :class:`Claimed` otherwise.
+    """
+    together = name.rstrip("0123456789")
+    rows = session.scalars(select(RunRow).where(RunRow.name.startswith(together, autoescape=True)))
+    for row in rows:
+        if row.state == "running" and not is_dead(row):
+            raise Claimed(f"the run {row.id} ({row.name}) is going on in another process; wait until it is done")
+        if row.name.startswith(name) and (row.state in ("finished", "collapsed") or _failed(row)):
+            raise Claimed(f"the run {row.id} ({row.name}) has been done by another process; go on with --resume")
+
+
+def _failed(row: RunRow) -> bool:
+    """Whether it failed of itself, so that to do it again would be in vain."""
+    return row.state == "failed" and not row.reason.startswith("stopped")
 
 
 def mark_killed(database: Database) -> None:

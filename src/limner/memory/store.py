@@ -13,10 +13,10 @@ from sqlalchemy import select
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.memory import archive, forgetting, frames, liveness, lookup, recording
+from limner.memory import archive, forgetting, frames, liveness, lookup, recording, scoring
 from limner.memory.artifacts import Artifacts
 from limner.memory.database import Database, locate
-from limner.memory.schema import LearnerRow, ModelRow, RunRow, TaskRow, now, plain
+from limner.memory.schema import LearnerRow, ModelRow, RecommendationRow, RunRow, TaskRow, now, plain
 from limner.memory.undelivered import Undelivered, Unreachable
 from limner.model_file import StoredModel, decode
 from limner.types import CurvePoint, Params, Scores
@@ -127,9 +127,17 @@ class Memory:
         seed: int,
         name: str = "",
         directory: Path | None = None,
+        claims: str | None = None,
     ) -> str:
-        """Note that a run begins in this process; its id (12 hexadecimal digits). ``directory`` is where it writes."""
+        """Note that a run begins in this process; its id (12 hexadecimal digits). ``directory`` is where it writes.
+
+        claims  the beginning of its name, which ends in a number: the run is a piece of work that several processes
+                may be at. Raises :class:`limner.memory.liveness.Claimed` where another has done it, or is at it or at
+                a piece with another number.
+        """
         with self.database.writing() as session:
+            if claims is not None:
+                liveness.claim(session, claims)
             if session.get(TaskRow, task_sha256) is None:
                 raise LimnerError(f"the memory has no task {task_sha256[:12]}; add it before its first run")
             start = None
@@ -210,6 +218,33 @@ class Memory:
             logger.warning("%s; what was made is kept in %s, and delivered when it is next opened", away, place)
         self._going.pop(going, None)
         return made
+
+    def advise(
+        self,
+        task_sha256: str,
+        learner_description: dict[str, Any],
+        strategy: Strategy,
+        *,
+        source: str,
+        reason: str,
+        expected: float | None = None,
+        evidence: Iterable[str] = (),
+        rank: int = 1,
+    ) -> str:
+        """Keep what an adviser (``source``: its name) proposes for a task, why, and on what evidence; its id."""
+        with self.database.writing() as session:
+            row = RecommendationRow(
+                id=secrets.token_hex(6), task_sha256=task_sha256, rank=rank, source=source, reason=reason,
+                learner_sha256=recording.add_learner(session, learner_description),
+                strategy_sha256=recording.add_strategy(session, strategy), expected=expected, evidence=list(evidence),
+            )  # fmt: skip
+            session.add(row)
+        return row.id
+
+    def advice(self) -> Rows:
+        """How good advice was, by adviser and score, against the default on the same tasks; see :mod:`.scoring`."""
+        with self.database.reading() as session:
+            return scoring.scored(session)
 
     def observe(self, recommendation_id: str, run_id: str) -> None:
         """Note what came of a recommendation: the run that tried it."""

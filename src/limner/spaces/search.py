@@ -93,10 +93,16 @@ class Search:
             trial.asked.report(score, rung)
         return bool(trial.asked.should_prune())
 
-    def observe(self, trial: Trial, score: float | None, whole: bool = True) -> None:
-        """What came of a trial: its score, ``None`` where it failed; ``whole``: it was not ended early."""
+    def observe(
+        self, trial: Trial, score: float | None, whole: bool = True, rungs: Mapping[int, float] | None = None
+    ) -> None:
+        """What came of a trial: its score, ``None`` where it failed; ``whole``: it was not ended early. ``rungs``: its
+        scores on the way, where :meth:`hopeless` was not told them."""
         from optuna.trial import TrialState
 
+        for rung, value in (rungs or {}).items():
+            if math.isfinite(value):
+                trial.asked.report(value, rung)
         if score is None or not math.isfinite(score):
             self._study.tell(trial.asked, state=TrialState.FAIL)
         elif whole:

@@ -8,15 +8,18 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from limner.config import Strategy
+from limner.advisers.base import Proposal, Told
+from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
+from limner.memory.liveness import Claimed
 from limner.types import Score, Scores
 from limner.verbs.trials import Subject, rungs_of
 
 if TYPE_CHECKING:
+    from limner.advisers.history import PastTask
     from limner.engine import Run
     from limner.memory import Memory
-    from limner.spaces.search import Search, Trial
+    from limner.spaces.search import Search
     from limner.verbs.trials import Outcome
 
 STOPPED = "stopped by hand"
@@ -27,7 +30,7 @@ STOPPED = "stopped by hand"
 class Tried:
     """One run of a search. ``values`` are those of the space; ``score`` is ``None`` where it could not be scored.
 
-    source  ``default``, ``past`` (the best of a similar task) or the sampler's name
+    source  ``default``, ``past`` (the best of a similar task), or the sampler's or adviser's name
     ended_early  the step at which it was given up; 0 where it was not
     """
 
@@ -46,21 +49,52 @@ class Tried:
 
 
 class Going:
-    """A search of a ``subject`` by ``metric``; its runs in the memory have names that begin with ``called``."""
+    """A search of a ``subject`` by ``metric``; its runs in the memory have names that begin with ``called``.
+
+    adviser  who proposes (see ``limner.advisers``); ``sampler``: of the adviser ``search``
+    """
 
     def __init__(
-        self, memory: Memory, subject: Subject, called: str, metric: str, higher: bool, sampler: str, progress: bool
+        self,
+        memory: Memory,
+        subject: Subject,
+        called: str,
+        metric: str,
+        higher: bool,
+        sampler: str = "tpe",
+        progress: bool = False,
+        adviser: str = "search",
     ) -> None:
+        from limner.advisers import adviser as made
+        from limner.advisers.base import Case
         from limner.spaces.search import Search
 
         self.memory, self.subject, self.called = memory, subject, called
         self.metric, self.higher, self.progress = metric, higher, progress
-        self.search: Search = Search(subject.space, sampler, subject.task.seed, higher)
+        seed = subject.task.seed
+        self.search: Search = Search(subject.space, "random", seed, higher)  # knows which run is hopeless
         self.trials: list[Tried] = []
         self.notes: list[str] = []
-        described = subject.fingerprint()
-        self.task = memory.add_task(subject.task, described, parent=subject.images)
-        self.described = described
+        self.described = subject.fingerprint()
+        self.task = memory.add_task(subject.task, self.described, parent=subject.images)
+        self.adviser = made(adviser, Case(subject.space, higher, seed, self.described, self._past()), sampler)
+
+    def _past(self) -> tuple[PastTask, ...]:
+        """What other tasks have seen of the same learner, begun and about as long as here."""
+        from limner.advisers.history import past_tasks
+
+        subject = self.subject
+        usual = subject.described(subject.space.default)[1]
+
+        def read(options: dict[str, Any], strategy: Strategy) -> dict[str, Any]:
+            alike = (strategy.start == "scratch") == (usual.start == "scratch")
+            return subject.values(options, strategy) if alike else {}
+
+        steps = usual.steps if 0 < usual.steps < ENDLESS else None
+        return past_tasks(
+            self.memory, subject.task.goal, self.described, subject.kind, subject.space, read, steps=steps,
+            but=self.called,
+        )  # fmt: skip
 
     def recall(self, resume: bool) -> None:
         """Take up what the memory knows of this very search."""
@@ -80,58 +114,63 @@ class Going:
             values = self.subject.values(record["learner"]["options"], Strategy.from_json(record["strategy"]))
             source = record["name"].removeprefix(self.called).partition("-")[2]
             tried = self._tried(len(self.trials), record["id"], source, values, record)
+            rungs = rungs_of(record["curve"], self.metric)
             self.trials.append(tried)
-            self.search.recall(values, tried.score, rungs_of(record["curve"], self.metric), not tried.ended_early)
+            self.search.recall(values, tried.score, rungs, not tried.ended_early)
+            self.adviser.observe(Told(values, tried.score, tried.seconds, not tried.ended_early, rungs))
 
     def go(self, runs: int | None, seconds: float | None) -> str:
-        """Try until the budget is spent; how it ended."""
+        """Try until the budget is spent; how it ended: ``finished``, ``stopped``, or ``claimed`` by another process."""
         begun, before = time.monotonic(), math.fsum(trial.seconds for trial in self.trials)
-        waiting = self._first()
         while runs is None or len(self.trials) < runs:
             spent = before + time.monotonic() - begun
             if seconds is not None and spent >= seconds and self.trials:
                 break
-            values, source = waiting.pop(0) if waiting else (None, "")
-            trial = self.search.propose(len(self.trials), values, source)
-            if trial is None:
-                self.notes.append("every strategy that the space holds seems to have been tried")
+            proposal = self._proposed(None if runs is None else runs - len(self.trials))
+            if proposal is None:
+                self.notes.append("every strategy that there is to propose has been tried")
                 break
-            if not self._try(trial):
-                return "stopped"
+            try:
+                if not self._try(proposal):
+                    return "stopped"
+            except Claimed:
+                return "claimed"
         return "finished"
 
-    def _first(self) -> list[tuple[dict[str, Any] | None, str]]:
-        """What is tried before the sampler has its turn: the default, and the best of similar tasks."""
-        from limner.memory.past import best_of_similar
+    def _proposed(self, left: int | None) -> Proposal | None:
+        """The default first, for all else is measured by it; then what the adviser says."""
+        if not self.trials:
+            return Proposal(self.subject.space.default, "default", "The default, which all else is measured by.")
+        found = self.adviser.propose(left)
+        if found is not None and found.source == "past":
+            told = found.reason[0].lower() + found.reason[1:].rstrip(".")
+            self.notes.append(f"tried early: {told}")
+        return found
 
-        space = self.subject.space
-        found: list[tuple[dict[str, Any] | None, str]] = [(space.default, "default")]
-        scratch = self.subject.described(space.default)[1].start == "scratch"
-        for past in best_of_similar(
-            self.memory, self.subject.task.goal, self.described, self.subject.kind, but=self.called
-        ):
-            values = self.subject.values(past.options, past.strategy)
-            if (past.strategy.start == "scratch") != scratch or not space.holds(values):
-                continue
-            whole = space.validate(values)
-            if all(whole != other for other, _ in found):
-                found.append((whole, "past"))
-                self.notes.append(
-                    f"tried early: the best of {past.task_name} (similarity {past.similarity:.2f}; there "
-                    f"{self.metric.replace('_', ' ')} {past.score:.4g})"
-                )
-        return [(values, source) for values, source in found if values is None or not self.search.tried(values)]
-
-    def _try(self, trial: Trial) -> bool:
-        """Carry a trial out and remember it; whether to go on."""
+    def _try(self, proposal: Proposal) -> bool:
+        """Carry a proposal out and remember it; whether to go on. Raises :class:`Claimed` where another does it."""
+        trial = self.search.propose(len(self.trials), proposal.values, proposal.source)
+        assert trial is not None  # given values are always a trial
         learner, strategy = self.subject.described(trial.values)
         name = f"{self.called}{trial.number:03}-{trial.source}"
-        run = self.memory.begin_run(self.task, learner, strategy, self.subject.task.seed, name)
+        run = self.memory.begin_run(
+            self.task, learner, strategy, self.subject.task.seed, name, claims=f"{self.called}{trial.number:03}"
+        )
+        said = self.memory.advise(
+            self.task, learner, strategy, source="default" if trial.source == "default" else self.adviser.name,
+            reason=proposal.reason, expected=proposal.expected, evidence=proposal.evidence,
+        )  # fmt: skip
+        self.memory.observe(said, run)
+        rungs: dict[int, float] = {}
+
+        def worse(rung: int, at: float) -> bool:
+            rungs[rung] = at
+            return self.search.hopeless(trial, rung, at)
+
         made: Run | Outcome | None = None
         state, reason = "failed", ""
         try:
-            label = f"run {trial.number + 1}"
-            made = self.subject.attempt(trial.values, lambda rung, at: self.search.hopeless(trial, rung, at), label)
+            made = self.subject.attempt(trial.values, worse, f"run {trial.number + 1}")
             state = made.state
             if state == "stopped":
                 raise KeyboardInterrupt
@@ -149,24 +188,17 @@ class Going:
             made.lineage.update(search=self.called.strip("-"), source=trial.source)
             self.memory.finish_run(run, made, made.scores if state == "finished" else None)
         record: dict[str, Any] = {
-            "state": state,
-            "reason": reason,
-            "scores": {},
-            "seconds": 0.0,
-            "steps": 0,
-            "lineage": {},
-        }
+            "state": state, "reason": reason, "scores": {}, "seconds": 0.0, "steps": 0, "lineage": {}
+        }  # fmt: skip
         if made is not None:
             values = {} if made.scores is None else {name: asdict(s) for name, s in made.scores.values.items()}
             record |= {
-                "scores": values,
-                "seconds": made.cost.seconds,
-                "steps": made.cost.steps,
-                "lineage": made.lineage,
-            }
+                "scores": values, "seconds": made.cost.seconds, "steps": made.cost.steps, "lineage": made.lineage
+            }  # fmt: skip
         tried = self._tried(trial.number, run, trial.source, trial.values, record)
         self.trials.append(tried)
         self.search.observe(trial, tried.score, not tried.ended_early)
+        self.adviser.observe(Told(trial.values, tried.score, tried.seconds, not tried.ended_early, rungs))
         if self.progress:
             self._tell(tried)
         return True

@@ -284,7 +284,7 @@ class Networks:
     def attempt(self, values: dict[str, Any], worse: Worse, label: str) -> Run:
         """Train, looking at the query set on the way, and score what came of it."""
         from limner.engine import fit
-        from limner.memory.adviser import META_LABEL
+        from limner.memory.labels import META_LABEL
         from limner.verbs.line import judge_of, listeners
 
         learner, strategy = self._learner(values), self._strategy(values)

@@ -52,6 +52,7 @@ class Tuned:
     better: str
     extractor: str
     sampler: str
+    adviser: str
     trials: list[Tried]
     winner: int
     test: dict[str, Score]
@@ -97,6 +98,7 @@ def tune(
     budget: str | None = None,
     each: str | None = None,
     sampler: str = "tpe",
+    adviser: str = "search",
     start: str = "scratch",
     options: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
@@ -114,47 +116,58 @@ def tune(
     budget   ``20runs``, ``10m``, or both, whichever is first; time counts over all resumptions
     each     the budget of one run of steps, as ``200steps`` or ``30s``; default: the portfolio's steps, and of a budget
              in time at most a tenth
-    sampler  ``tpe``, ``cma-es``, ``gp`` or ``random``
+    adviser  who proposes after the default: ``search`` (the best of like tasks, then a sampler), ``nearest``,
+             ``portfolio``, ``evolution``, ``metann``, ``random`` or ``default``; see ``limner.advisers``
+    sampler  of ``search``: ``tpe``, ``cma-es``, ``gp`` or ``random``
     options, fields  of the learner and of the strategy, held at these values; all else in the space is searched
     resume   go on with the same search, which the memory knows
 
-    The first run is the default. Then come the best runs of the most similar tasks in the memory, where the measured
-    likeness allows it, then what the sampler proposes. Runs of steps that are behind others on their way end early.
-    Half of what is held back scores the runs; the default and the winner are scored on the other half at the end, which
-    nothing was chosen by, and these two alone with intervals. All runs have one seed, so that what differs is the
-    strategy.
+    The first run is the default. Then comes what the adviser proposes, by ``search`` the best runs of the most similar
+    tasks in the memory, where the measured likeness allows it, then what the sampler says. Runs of steps that are
+    behind others on their way end early. Half of what is held back scores the runs; the default and the winner are
+    scored on the other half at the end, which nothing was chosen by, and these two alone with intervals. All runs have
+    one seed, so that what differs is the strategy.
 
     Every run is one of the memory; the memory is all that ``resume`` needs. Raises :class:`LimnerError` for what cannot
     be searched, and where the same search is in the memory already and neither ``resume`` nor another seed is given.
     """
+    from limner.advisers import check
     from limner.memory import Memory
-    from limner.memory.adviser import HIGHER_IS_BETTER, META_LABEL
+    from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
     from limner.memory.schema import content_id, plain
     from limner.reports import tuned
 
+    check(adviser)
+    if sampler != "tpe" and adviser != "search":
+        raise LimnerError(f"the adviser {adviser} uses no sampler; leave --sampler out, or take --adviser search")
     runs, seconds = most(budget)
     one = budgets.parse(each)
     if each is None and seconds is not None and not learner.startswith(ESTIMATOR):
         one = Budget(None, seconds / SHARE)
     asked = Asked(spec, learner, shots, degradation, start, one, dict(options or {}), dict(fields or {}), seed)
-    search_id = content_id({**asked._asdict(), "each": each, "sampler": sampler})[:10]
+    search_id = content_id({**asked._asdict(), "each": each, "sampler": sampler, "adviser": adviser})[:10]
     directory = directories.claim(out or Path("runs") / f"tune-{search_id}", "tune", force or resume)
     with Memory.open(memory) as remembered:
         subject = subject_of(asked, remembered, progress)
         metric = META_LABEL[subject.task.goal]
         higher = metric in HIGHER_IS_BETTER
-        going = Going(remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress)
+        going = Going(remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser)
         going.recall(resume)
-        directories.begin(directory, {"verb": "tune", "search": search_id, "sampler": sampler, **asked._asdict()})
+        directories.begin(
+            directory, {"verb": "tune", "search": search_id, "sampler": sampler, "adviser": adviser, **asked._asdict()}
+        )
         state = going.go(runs, seconds)
+        if state == "claimed":
+            raise LimnerError("another process is at this search; wait until it is done, then go on with --resume")
         winner = going.winner()
         test, exams = going.examined(winner, f"tuned-{search_id}-")
         made = Tuned(
             id=search_id, directory=directory, task=subject.task.name, learner=learner, goal=subject.task.goal,
             metric=metric, better="higher" if higher else "lower", extractor=exams.extractor, sampler=sampler,
-            trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(), default=subject.space.default,
+            adviser=adviser, trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(),
+            default=subject.space.default,
             held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
-            command=_command(asked, sampler, budget, each), use=_use(going.trials[winner], learner, directory),
+            command=_command(asked, sampler, adviser, budget, each), use=_use(going.trials[winner], learner, directory),
             state=state, notes=[*subject.images.notes, *going.notes],
         )  # fmt: skip
         record = going.record(winner)
@@ -216,11 +229,12 @@ def _count(task: Any) -> int:
     return 0 if task.query is None else len(task.query)
 
 
-def _command(asked: Asked, sampler: str, budget: str | None, each: str | None) -> str:
+def _command(asked: Asked, sampler: str, adviser: str, budget: str | None, each: str | None) -> str:
     """The command of the search, for a reader."""
     words = ["limner", "tune", asked.spec, asked.learner]
     given = {"--shots": asked.shots, "--degradation": asked.degradation, "--budget": budget, "--each": each}
     given["--sampler"] = None if sampler == "tpe" else sampler
+    given["--adviser"] = None if adviser == "search" else adviser
     given["--start"] = None if asked.start == "scratch" else asked.start
     for name, value in given.items():
         words += [] if value is None else [name, str(value)]

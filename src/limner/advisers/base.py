@@ -1,0 +1,132 @@
+"""The contract of advisers: what they are asked about, what they propose, and what they are told came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from limner.advisers.history import PastTask
+from limner.memory.fingerprints import Fingerprint
+from limner.seeds import derive
+from limner.spaces import Space
+
+TRIES = 200
+"""How often values are drawn anew where they have been tried before."""
+
+RELATED = 0.05
+"""Past tasks less similar than this say nothing of a task: with those alone every adviser begins with the default."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task as an adviser sees it: what can be chosen, and what has been done on other tasks.
+
+    higher       whether a higher score is the better one
+    fingerprint  what the task looks like
+    past         other tasks with their runs of the same learner, the most similar first
+    """
+
+    space: Space
+    higher: bool
+    seed: int
+    fingerprint: Fingerprint
+    past: tuple[PastTask, ...] = ()
+
+    @property
+    def related(self) -> tuple[PastTask, ...]:
+        """The past tasks that can say something of this one."""
+        return tuple(task for task in self.past if task.similarity >= RELATED)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Values of the space to try.
+
+    source    ``default``, ``past`` (what did best on another task), or where else they came from
+    reason    why, in one sentence; ``evidence``: ids of the tasks and runs that it rests on
+    expected  the score to expect; ``None`` where nothing tells
+    """
+
+    values: dict[str, Any]
+    source: str
+    reason: str
+    expected: float | None = None
+    evidence: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Told:
+    """What came of a run: its values, its score (``None`` where it had none), what it took.
+
+    whole  it was not ended early; ``rungs``: its scores on the way, by their number
+    """
+
+    values: dict[str, Any]
+    score: float | None
+    seconds: float = 0.0
+    whole: bool = True
+    rungs: Mapping[int, float] = field(default_factory=dict)
+
+
+class Adviser(ABC):
+    """Proposes strategies for one task, and is told what came of them.
+
+    The same case, and the same runs told, lead to the same next proposal. Where no past task is related to the case,
+    the default comes first.
+    """
+
+    name = ""
+
+    def __init__(self, case: Case) -> None:
+        self.case = case
+        self.told: list[Told] = []
+        self._tried: set[str] = set()
+
+    def propose(self, left: int | None = None) -> Proposal | None:
+        """What to try next; ``None`` where there is nothing left. ``left``: how many runs there will still be."""
+        default = self.case.space.default
+        if not self.case.related and self._is_new(default):
+            return Proposal(default, "default", "The default: nothing that was done before is like this task.")
+        return self._next(left)
+
+    def observe(self, told: Told) -> None:
+        """What came of a run, whoever proposed it."""
+        self.told.append(told)
+        self._tried.add(key(told.values))
+
+    @abstractmethod
+    def _next(self, left: int | None) -> Proposal | None:
+        """The proposal where something is known, or the default has been tried."""
+
+    # what the advisers share
+
+    @property
+    def best(self) -> Told | None:
+        """The best whole run so far; of equal ones the first."""
+        scored = [told for told in self.told if told.score is not None and told.whole and math.isfinite(told.score)]
+        sign = -1.0 if self.case.higher else 1.0
+        return min(scored, key=lambda told: sign * (told.score or 0.0)) if scored else None
+
+    def _is_new(self, values: Mapping[str, Any]) -> bool:
+        return key(values) not in self._tried
+
+    def _new(self, proposals: Iterable[Proposal]) -> Proposal | None:
+        """The first of the proposals that has not been tried."""
+        return next((proposal for proposal in proposals if self._is_new(proposal.values)), None)
+
+    def _chance(self, reason: str) -> Proposal | None:
+        """Values drawn at random that have not been tried; ``None`` where all seem to have been."""
+        for again in range(TRIES):
+            values = self.case.space.sample(derive(self.case.seed, "chance", len(self.told), again))
+            if self._is_new(values):
+                return Proposal(values, "random", reason)
+        return None
+
+
+def key(values: Mapping[str, Any]) -> str:
+    """A text that equal values share."""
+    return json.dumps(dict(values), sort_keys=True)

@@ -1,0 +1,165 @@
+"""What was done on other tasks, in the terms of one space: runs, how similar their tasks are, what they would have made
+of values that were not tried there."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from limner.config import Strategy
+from limner.memory import Memory
+from limner.memory.adviser import REACH
+from limner.memory.evidence import LIKE_LENGTH
+from limner.memory.fingerprints import Fingerprint
+from limner.memory.labels import META_LABEL
+from limner.memory.nearness import distances
+from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow
+from limner.spaces import Space
+
+TASKS = 60
+"""Past tasks that are looked at, at most: the most similar."""
+
+WIDTH = 0.25
+"""How far, on each knob's range, a run tells of values near its own."""
+
+MIDDLING = 0.3
+"""How much it weighs, against one run with the very values, that a strategy of which nothing is known is middling."""
+
+WORST = 2.0
+"""The largest regret that is counted."""
+
+Read = Callable[[dict[str, Any], Strategy], dict[str, Any]]
+"""From a learner's options and a strategy to the values of a space; ``{}`` where they have no place in it."""
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A whole run on another task."""
+
+    run: str
+    values: dict[str, Any]
+    score: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PastTask:
+    """Another task with its runs. ``similarity`` to the task at hand: exp(−(distance of fingerprints / REACH)²)."""
+
+    sha256: str
+    name: str
+    similarity: float
+    fingerprint: Fingerprint
+    runs: tuple[PastRun, ...]
+
+    def best(self, higher: bool) -> PastRun:
+        """The run with the best score; of equal ones the first."""
+        return min(self.runs, key=lambda run: -run.score if higher else run.score)
+
+
+def past_tasks(
+    memory: Memory,
+    goal: str,
+    described: Fingerprint,
+    learner: str,
+    space: Space,
+    read: Read,
+    *,
+    steps: int | None = None,
+    but: str = "",
+) -> tuple[PastTask, ...]:
+    """The tasks of a goal with the whole, scored runs of the kind ``learner`` on them, the most similar first.
+
+    steps  only runs that were asked for about so many steps (a factor of 2); ``None``: of any length
+    but    runs whose name begins so are left out
+
+    Of one task only runs that were scored on the same features are taken: those of which there are most.
+    """
+    query = (
+        select(RunRow, EvaluationRow.value, EvaluationRow.extractor, LearnerRow, StrategyRow, TaskRow.name)
+        .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
+        .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
+        .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
+        .join(TaskRow, TaskRow.sha256 == RunRow.task_sha256)
+        .where(TaskRow.goal == goal, LearnerRow.kind == learner, RunRow.state == "finished")
+        .where(EvaluationRow.metric == META_LABEL[goal])
+        .order_by(RunRow.id)
+    )
+    if but:
+        query = query.where(RunRow.name.not_like(f"{but}%"))
+    prints = select(FingerprintRow.task_sha256, FingerprintRow.content).where(
+        FingerprintRow.features == described.features
+    )
+    runs: dict[str, list[tuple[str, PastRun]]] = {}
+    names: dict[str, str] = {}
+    with memory.database.reading() as session:
+        known = {sha256: content for sha256, content in session.execute(prints)}  # noqa: C416
+        for run, score, extractor, made, strategy, name in session.execute(query):
+            how = Strategy.from_json(strategy.content)
+            if run.task_sha256 not in known or (run.lineage or {}).get("ended_early"):
+                continue
+            if steps and not (how.steps and max(steps, how.steps) <= LIKE_LENGTH * min(steps, how.steps)):
+                continue
+            values = read(dict(made.options), how)
+            if (values or not space.knobs) and space.holds(values):
+                past = PastRun(run.id, space.validate(values), float(score), run.seconds)
+                runs.setdefault(run.task_sha256, []).append((extractor, past))
+                names[run.task_sha256] = name
+    far = distances(described, [known[sha256] for sha256 in runs])
+    found = []
+    for (sha256, of_task), distance in zip(runs.items(), far, strict=True):
+        usual = Counter(extractor for extractor, _ in of_task).most_common(1)[0][0]
+        kept = tuple(past for extractor, past in of_task if extractor == usual)
+        likeness = math.exp(-((distance / REACH) ** 2))
+        found.append(PastTask(sha256, names[sha256], likeness, Fingerprint.from_json(known[sha256]), kept))
+    return tuple(sorted(found, key=lambda task: (-task.similarity, task.sha256))[:TASKS])
+
+
+class Regrets:
+    """How far values stay behind the best on past tasks: 0 = as good, 1 = as far as the median run, at most 2.
+
+    Of values that were tried on a task it is what they did there, r = (best − score) / (best − median). Of others it is
+    the mean of the runs there, weighted by nearness in the encoded space (Nadaraya 1964; Watson 1964):
+    r̂(x) = (Σ k(x, xᵢ) rᵢ + m·r̄) / (Σ k(x, xᵢ) + m), with k = exp(−|x − xᵢ|² / 2h²), h = WIDTH·√knobs, m = MIDDLING
+    and r̄ the mean regret there.
+
+    >>> from limner.spaces import Knob
+    >>> space = Space("a line", (Knob("x", "float", 0.0, 0.0, 1.0),))
+    >>> runs = tuple(PastRun(str(x), {"x": x}, x, 1.0) for x in (0.0, 0.5, 1.0))
+    >>> regrets = Regrets(space, [PastTask("a", "a", 1.0, Fingerprint({}), runs)], higher=True)
+    >>> regrets.of({"x": 1.0}).tolist(), regrets.of({"x": 0.5}).tolist(), 0 < regrets.of({"x": 0.9})[0] < 1
+    ([0.0], [1.0], True)
+    """
+
+    def __init__(self, space: Space, tasks: Sequence[PastTask], higher: bool) -> None:
+        self.space, self.tasks = space, tasks
+        self._regrets = [regrets([run.score for run in task.runs], higher) for task in tasks]
+        self._places = [np.array([space.encode(run.values) for run in task.runs]) for task in tasks]
+        self._width = 2 * WIDTH**2 * max(len(space.knobs), 1)
+
+    def of(self, values: Mapping[str, Any]) -> Any:
+        """The regret of the values on each task, ``(tasks,)``."""
+        return np.array([self._on(place, values) for place in range(len(self.tasks))])
+
+    def _on(self, task: int, values: Mapping[str, Any]) -> float:
+        mine = self._regrets[task]
+        same = [run.values == values for run in self.tasks[task].runs]
+        if any(same):
+            return float(mine[same].mean())
+        squares = ((self._places[task] - np.array(self.space.encode(values))) ** 2).sum(1)
+        near = np.exp(-squares / self._width)
+        return float((near @ mine + MIDDLING * mine.mean()) / (near.sum() + MIDDLING))
+
+
+def regrets(scores: Sequence[float], higher: bool) -> Any:
+    """The regret of each of the scores of one task, ``(n,)``, as :class:`Regrets` has it."""
+    behind = np.array(scores, dtype=float) * (-1.0 if higher else 1.0)
+    behind = behind - behind.min()
+    scale = float(np.median(behind)) or float(behind.mean())
+    return np.minimum(behind / scale, WORST) if scale > 0 else np.zeros(len(behind))
