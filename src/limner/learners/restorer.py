@@ -132,10 +132,10 @@ class Restorer:
         for name, like in grey.init(0).items():
             value = params[name]
             if value.shape[0] != like.shape[0]:
-                value = value.unflatten(0, (colours, like.shape[0])).mean(0)
+                value = value.view(colours, like.shape[0], *value.shape[1:]).mean(0)
             if value.ndim == 4 and value.shape[1] != like.shape[1]:
                 each = (value.shape[1] - like.shape[1]) // (colours - 1)  # of a pixel or of four; a map may follow
-                shared = value[:, : colours * each].unflatten(1, (colours, each)).sum(1)
+                shared = value[:, : colours * each].reshape(len(value), colours, each, *value.shape[2:]).sum(1)
                 value = torch.cat([shared, value[:, colours * each :]], 1)
             found[name] = value
         return grey, found

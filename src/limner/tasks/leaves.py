@@ -124,7 +124,8 @@ def draw(scene: Scene, size: int, random: np.random.Generator) -> Array:
 
         canvas = gaussian_filter(canvas, (FINER * scene.soft, FINER * scene.soft, 0))
     small = canvas.reshape(size, FINER, size, FINER, 3).mean((1, 3))
-    return (small.clip(0, 1) * 255).round().astype(np.uint8)
+    made: Array = (small.clip(0, 1) * 255).round().astype(np.uint8)
+    return made
 
 
 def _fill(part: Array, scene: Scene, random: np.random.Generator, rows: Array, columns: Array) -> None:
@@ -150,4 +151,5 @@ def _grains(shape: tuple[int, ...], random: np.random.Generator) -> Array:
     rough = random.standard_normal([-(-length // coarse) + 1 for length in shape]).astype(np.float32)
     whole = np.kron(rough, np.ones((coarse, coarse), np.float32))
     down, across = random.integers(0, coarse, 2)
-    return whole[down : down + shape[0], across : across + shape[1]]
+    part: Array = whole[down : down + shape[0], across : across + shape[1]]
+    return part
