@@ -106,8 +106,8 @@ __all__ = [
     "train",
     "transfer",
     "translate",
-    "tune",
     "traverse",
+    "tune",
 ]
 
 

@@ -45,8 +45,8 @@ SCALES: dict[str, dict[str, float]] = {
     },
 }  # fmt: skip
 """How far each statistic lies from one kind of images to another: its standard deviation over the means of eleven kinds
-(handwriting of three sorts, clothes in grey and colour, objects, tiles, emoji, photographs); counts, tables and features
-by judgement: of features, unit vectors with a cosine of about 0.7 between kinds."""
+(handwriting of three sorts, clothes in grey and colour, objects, tiles, emoji, photographs); counts, tables and
+features by judgement: of features, unit vectors with a cosine of about 0.7 between kinds."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from limner.types import METRICS, Cost, Score, Scores
 
 MEANINGS = METRICS | {
     "accuracy": ("higher", "share of what was held back that is put in its own class"),
-    "r2": ("higher", "share of the variance of held-out numbers that is foretold; 1 = exact, 0 = as good as their mean"),
+    "r2": ("higher", "share of the variance of held-out numbers that is foretold; 1 = exact, 0 = as their mean"),
     "rmse": ("lower", "root of the mean squared error of held-out numbers"),
     "adjusted_rand": ("higher", "how well clusters are the classes; 1 = the same, 0 = chance"),
 }
