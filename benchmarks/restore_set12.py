@@ -125,7 +125,7 @@ def main() -> None:
             "of one core, their median over images and σ. Elsewhere: measured or published by others, on all twelve "
             "images with other noise. Networks with minutes are blind, one for all σ from 5 to 55 (FFDNet is "
             "told σ), and learned from Train400 for so many minutes of one core in bfloat16; steps: "
-            f"{steps}. Denoiser and starter ship with Limner and never saw these photographs, nor those. Those on three "
+            f"{steps}. Denoiser and starter ship with Limner and saw none of these photographs. Those on three "
             f"images are of {', '.join(few)}."
         ),
     )

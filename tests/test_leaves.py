@@ -1,4 +1,4 @@
-"""Built-in leaves: the same for the same seed, scenes unlike each other, with the statistics of things that hide others."""
+"""Built-in leaves: the same for the same seed, scenes unlike each other, statistics of things that hide others."""
 
 import torch
 

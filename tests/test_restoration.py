@@ -392,7 +392,7 @@ def test_an_image_without_any_pixel_left_is_refused():
 @pytest.mark.parametrize(
     ("name", "options", "match"),
     [
-        ("median", {}, "no restorer 'median'; there are: total-variation"),
+        ("median", {}, "no restorer 'median'; there are: starter, denoiser"),
         ("wavelets", {"level": 3}, "no option 'level'; there are: wavelet, levels, shifts"),
         ("wavelets", {"levels": 0}, "whole number from 1"),
         ("wavelets", {"levels": 2.5}, "whole number from 1"),

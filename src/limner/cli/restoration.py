@@ -136,7 +136,8 @@ def restore(
     a page, before and after. JPEG and other formats that would lose something become PNG.
 
     \b
-      bm3d, non-local-means, wavelets, total-variation, dictionary    noise
+      starter                       noise of any kind, mild blur and JPEG, of unknown strength; what auto takes
+      denoiser, bm3d, non-local-means, wavelets, total-variation, dictionary    noise
       wiener, richardson-lucy       a blur told by --degradation, as in "blur(motion,length=9)+gaussian(5)"
       biharmonic                    lost pixels
       plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD-or-RUN

@@ -13,6 +13,7 @@ from limner.restoration.generative import GenerativePrior
 from limner.restoration.inpainting import Biharmonic
 from limner.restoration.patches import BM3D, NonLocalMeans
 from limner.restoration.plug_and_play import PlugAndPlay
+from limner.restoration.shipped import Denoiser, Starter
 from limner.restoration.single import BlindSpot, DeepImagePrior, ZeroShotNoise2Noise
 from limner.restoration.sparse import Dictionary, Wavelets
 from limner.restoration.variational import TotalVariation
@@ -26,6 +27,8 @@ class Entry(NamedTuple):
 
 
 CATALOGUE: dict[str, Entry] = {
+    "starter": Entry(Starter, "noise of any kind, mild blur, JPEG, of unknown strength: a network; fast"),
+    "denoiser": Entry(Denoiser, "noise of known strength: a network, plug-and-play's prior; fast"),
     "total-variation": Entry(TotalVariation, "noise: flat regions and sharp edges; fast"),
     "wavelets": Entry(Wavelets, "noise: wavelet shrinkage with cycle spinning; fast"),
     "dictionary": Entry(Dictionary, "noise: patches as sums of few atoms learned from the image; slow"),
@@ -41,7 +44,7 @@ CATALOGUE: dict[str, Entry] = {
     "generative-prior": Entry(GenerativePrior, "anything linear, for images such as the generator run=RUN makes; slow"),
 }
 
-AUTO_PRIOR = "non-local-means"
+AUTO_PRIOR = "denoiser"
 """The denoiser that plug-and-play takes where none is named."""
 
 

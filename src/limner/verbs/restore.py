@@ -184,7 +184,7 @@ class _One:
             told["sentences"].append(f"{alike}, so it was left as it was; give --noise to restore it all the same.")
         else:
             knowledge = self._knowledge(picture, damaged, found, told["sentences"])
-            restorer = self.given or _by_what_was_found(knowledge)
+            restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
             if why := restorer.handles(knowledge):
                 raise LimnerError(why)
             count = tiles.count_of(restorer, damaged, knowledge, self.tile)
@@ -255,14 +255,14 @@ class _One:
             return picture_file.read(file).images()
 
 
-def _by_what_was_found(knowledge: Knowledge) -> Restorer:
-    """The method of ``auto``: plug-and-play where pixels are lost or an operator is known, else a denoiser."""
+def _by_what_was_found(knowledge: Knowledge, told: bool) -> Restorer:
+    """The method of ``auto``: plug-and-play where pixels are lost or an operator is known, the denoiser where the user
+    ``told`` how strong the noise is, else the starter, which finds out by itself."""
     from limner.restoration import restorer
 
     if knowledge.mask is not None or knowledge.operator is not None:
         return restorer("plug-and-play")
-    best = restorer("bm3d")
-    return restorer("non-local-means") if best.handles(knowledge) else best
+    return restorer("denoiser" if told else "starter")
 
 
 def _peak() -> int | None:
