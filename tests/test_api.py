@@ -34,7 +34,9 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = limner.paint
 
 
-@pytest.mark.parametrize("verb", ["adapt", "augment", "train", "sample", "evaluate", "compare", "recommend", "demo", "restore"])
+@pytest.mark.parametrize(
+    "verb", ["adapt", "augment", "train", "sample", "evaluate", "compare", "recommend", "demo", "restore"]
+)
 def test_the_command_line_offers_what_the_verb_takes(verb):
     import typer
 

@@ -162,9 +162,7 @@ def _from_csv(path: Path, target: str, spec: str) -> Table:
             f"{path} does not exist; give the path of a CSV file, as in csv:file.csv,target=column"
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise LimnerError(
-            f"{path} cannot be read as CSV ({problem}); save it as UTF-8 text with commas"
-        ) from problem
+        raise LimnerError(f"{path} cannot be read as CSV ({problem}); save it as UTF-8 text with commas") from problem
     if len(lines) < 3:
         raise LimnerError(f"{path} has too few lines; give the columns' names and at least 2 rows")
     header, rows = [word.strip() for word in lines[0]], lines[1:]
