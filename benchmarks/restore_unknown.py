@@ -81,6 +81,8 @@ def main() -> None:
     rows = [row_of(kind, parts[kind]) for kind in KINDS]
     mixture = [row for kind in list(KINDS)[:5] for row in parts[kind]]
     rows.append(row_of("**the first five together**", mixture))
+    others = [row for row in mixture if row["kind"] != "salt and pepper"]
+    rows.append(row_of("the same but for salt and pepper", others))
     harness.finish(
         "restore-unknown",
         rows,
