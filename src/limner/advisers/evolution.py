@@ -58,6 +58,7 @@ class Evolution(Adviser):
             for run in best
         ]
         self._learned = len(elite)
+        self._rests_on = tuple(task.sha256 for task in case.related)
         for knob in case.space.knobs:
             self._fit(knob, [(weight, values[knob.name]) for weight, values in elite if knob.name in values])
 
@@ -90,12 +91,13 @@ class Evolution(Adviser):
         mode = self._drawn(None)
         if (not self.told or left == 1) and self._is_new(mode):
             past = f"the best {self._learned} runs on related tasks" if self._learned else "the default"
-            return Proposal(mode, "evolution", f"The most likely strategy, after {len(self.told)} runs and {past}.")
+            reason = f"The most likely strategy, after {len(self.told)} runs here and {past}."
+            return Proposal(mode, "evolution", reason, None, self._rests_on)
         for again in range(TRIES):
             values = self._drawn(random.Random(derive(self.case.seed, "evolution", len(self.told), again)))
             if self._is_new(values):
                 reason = f"Drawn from what {len(self.told)} runs here have made likely."
-                return Proposal(values, "evolution", reason)
+                return Proposal(values, "evolution", reason, None, self._rests_on)
         return self._chance("Drawn at random, as all that is likely has been tried.")
 
     def _drawn(self, chance: random.Random | None) -> dict[str, Any]:

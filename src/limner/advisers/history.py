@@ -81,44 +81,47 @@ def past_tasks(
 
     Of one task only runs that were scored on the same features are taken: those of which there are most.
     """
-    query = (
-        select(RunRow, EvaluationRow.value, EvaluationRow.extractor, LearnerRow, StrategyRow, TaskRow.name)
-        .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
-        .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
-        .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
-        .join(TaskRow, TaskRow.sha256 == RunRow.task_sha256)
-        .where(TaskRow.goal == goal, LearnerRow.kind == learner, RunRow.state == "finished")
-        .where(EvaluationRow.metric == META_LABEL[goal])
-        .order_by(RunRow.id)
+    made_with = select(RunRow.id).join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
+    tasks = (
+        select(TaskRow.sha256, TaskRow.name, FingerprintRow.content)
+        .join(FingerprintRow, FingerprintRow.task_sha256 == TaskRow.sha256)
+        .where(TaskRow.goal == goal, FingerprintRow.features == described.features)
+        .where(made_with.where(RunRow.task_sha256 == TaskRow.sha256, LearnerRow.kind == learner).exists())
     )
-    if but:
-        query = query.where(RunRow.name.not_like(f"{but}%"))
-    prints = select(FingerprintRow.task_sha256, FingerprintRow.content).where(
-        FingerprintRow.features == described.features
-    )
-    runs: dict[str, list[tuple[str, PastRun]]] = {}
-    names: dict[str, str] = {}
     with memory.database.reading() as session:
-        known = {sha256: content for sha256, content in session.execute(prints)}  # noqa: C416
-        for run, score, extractor, made, strategy, name in session.execute(query):
-            how = Strategy.from_json(strategy.content)
-            if run.task_sha256 not in known or (run.lineage or {}).get("ended_early"):
+        known = [(sha256, name, content) for sha256, name, content in session.execute(tasks)]
+        far = distances(described, [content for *_, content in known])
+        nearest = sorted(zip(far, known, strict=True), key=lambda pair: (pair[0], pair[1][0]))[:TASKS]
+        query = (
+            select(RunRow, EvaluationRow.value, EvaluationRow.extractor, LearnerRow.options, StrategyRow.content)
+            .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
+            .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
+            .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
+            .where(RunRow.task_sha256.in_([sha256 for _, (sha256, *_) in nearest]))
+            .where(LearnerRow.kind == learner, RunRow.state == "finished", EvaluationRow.metric == META_LABEL[goal])
+            .order_by(RunRow.created, RunRow.name, RunRow.id)
+        )
+        if but:
+            query = query.where(RunRow.name.not_like(f"{but}%"))
+        runs: dict[str, list[tuple[str, PastRun]]] = {}
+        for run, score, extractor, options, strategy in session.execute(query):
+            how = Strategy.from_json(strategy)
+            if (run.lineage or {}).get("ended_early"):
                 continue
             if steps and not (how.steps and max(steps, how.steps) <= LIKE_LENGTH * min(steps, how.steps)):
                 continue
-            values = read(dict(made.options), how)
+            values = read(dict(options), how)
             if (values or not space.knobs) and space.holds(values):
                 past = PastRun(run.id, space.validate(values), float(score), run.seconds)
                 runs.setdefault(run.task_sha256, []).append((extractor, past))
-                names[run.task_sha256] = name
-    far = distances(described, [known[sha256] for sha256 in runs])
     found = []
-    for (sha256, of_task), distance in zip(runs.items(), far, strict=True):
-        usual = Counter(extractor for extractor, _ in of_task).most_common(1)[0][0]
-        kept = tuple(past for extractor, past in of_task if extractor == usual)
-        likeness = math.exp(-((distance / REACH) ** 2))
-        found.append(PastTask(sha256, names[sha256], likeness, Fingerprint.from_json(known[sha256]), kept))
-    return tuple(sorted(found, key=lambda task: (-task.similarity, task.sha256))[:TASKS])
+    for distance, (sha256, name, content) in nearest:
+        if of_task := runs.get(sha256):
+            usual = Counter(extractor for extractor, _ in of_task).most_common(1)[0][0]
+            kept = tuple(past for extractor, past in of_task if extractor == usual)
+            likeness = math.exp(-((distance / REACH) ** 2))
+            found.append(PastTask(sha256, name, likeness, Fingerprint.from_json(content), kept))
+    return tuple(found)
 
 
 class Regrets:

@@ -45,7 +45,8 @@ class Sampled(Adviser):
             if self._is_new(trial.values):
                 self._asked = trial
                 reason = f"What the sampler {self.search.sampler} makes of {len(self.told)} runs here"
-                return Proposal(trial.values, self.search.sampler, f"{reason}{self._by_lent}.")
+                lenders = tuple(task.sha256 for task in self.case.past if task.similarity >= THE_SAME)
+                return Proposal(trial.values, self.search.sampler, f"{reason}{self._by_lent}.", None, lenders)
             self.search.observe(trial, None)
         return None
 
