@@ -136,7 +136,7 @@ class Regrets:
     >>> space = Space("a line", (Knob("x", "float", 0.0, 0.0, 1.0),))
     >>> runs = tuple(PastRun(str(x), {"x": x}, x, 1.0) for x in (0.0, 0.5, 1.0))
     >>> regrets = Regrets(space, [PastTask("a", "a", 1.0, Fingerprint({}), runs)], higher=True)
-    >>> regrets.of({"x": 1.0}).tolist(), regrets.of({"x": 0.5}).tolist(), 0 < regrets.of({"x": 0.9})[0] < 1
+    >>> regrets.of({"x": 1.0}).tolist(), regrets.of({"x": 0.5}).tolist(), 0 < regrets.of({"x": 0.9}).item() < 1
     ([0.0], [1.0], True)
     """
 
