@@ -1,21 +1,20 @@
 """Lost pixels and known blur on Set12: plug-and-play with several priors, smooth filling in, and Wiener's filter.
 
 ``wiener, best`` has the strength that gives the highest PSNR of each image, found with the truth at hand: no one could
-do better with that filter. A U-Net that learned to fill in lost pixels for ``MINUTES`` (6) of one core stands beside.
+do better with that filter.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import time
-from dataclasses import replace
 from itertools import chain
 from typing import Any
 
 import harness
 import numpy as np
 import torch
-from photographs import SEED, Blind, as_file, learned, photographs, restorer_of
+from photographs import SEED, as_file, photographs
 from torch import Tensor
 
 from limner.degradations import parse
@@ -23,7 +22,6 @@ from limner.metrics import fidelity
 from limner.restoration import Knowledge, Restorer, restorer
 from limner.restoration.deconvolution import Wiener
 from limner.seeds import generator
-from limner.types import Params
 
 SIGMA = 2.55
 DAMAGES = {
@@ -34,15 +32,14 @@ DAMAGES = {
     "defocus": "blur(defocus,radius=4)",
 }
 LOST = ("half lost", "80% lost")
-FILLING = Blind("U-Net", {"network": "unet", "width": 24, "depth": 8}, 0, "missing(0.3..0.9)")
-PRIORS = ("total-variation", "wavelets", "bm3d", "denoiser")
-STRENGTHS = tuple(10 ** (power / 3) for power in range(-18, -2))
+PRIORS = ("total-variation", "wavelets", "non-local-means", "denoiser")
+STRENGTHS = tuple(10 ** (power / 3) for power in range(-14, -5))
 """Regularisers of Wiener's filter."""
 
 
 def methods(damage: str) -> list[str]:
     """What is measured under a damage."""
-    plain = ["biharmonic", FILLING.name] if damage in LOST else ["wiener", "wiener, best", "richardson-lucy"]
+    plain = ["biharmonic"] if damage in LOST else ["wiener", "wiener, best", "richardson-lucy"]
     return [*plain, *(f"plug-and-play, {prior}" for prior in PRIORS)]
 
 
@@ -50,20 +47,18 @@ def score(made: Tensor, clean: Tensor) -> float:
     return float(fidelity.signal_to_noise(as_file(made), clean))
 
 
-def of(method: str, params: Params) -> list[Restorer]:
+def of(method: str) -> list[Restorer]:
     """The restorer, or all that the best is chosen of."""
-    if method == FILLING.name:
-        return [restorer_of(FILLING, params)]
     if method == "wiener, best":
         return [Wiener(strength) for strength in STRENGTHS]
     name, _, prior = method.partition(", ")
     return [restorer(name, prior=prior) if prior else restorer(name)]
 
 
-def measured(asked: tuple[str, str, Params]) -> list[dict[str, Any]]:
+def measured(asked: tuple[str, str]) -> list[dict[str, Any]]:
     """A method under a damage on all images; in a process of its own, on one core."""
     harness.on_one_core()
-    damage, method, params = asked
+    damage, method = asked
     images = list(photographs("Set12").items())
     found = []
     for name, clean in images[:2] if harness.quick() else images:
@@ -76,7 +71,7 @@ def measured(asked: tuple[str, str, Params]) -> list[dict[str, Any]]:
         observed = observed + noise * torch.randn(observed.shape, generator=random)
         knowledge = Knowledge.of(whole, parameters, shape, noise)
         begun = time.perf_counter()
-        made = [one.restore(observed, knowledge, generator(SEED, "restorer")) for one in of(method, params)]
+        made = [one.restore(observed, knowledge, generator(SEED, "restorer")) for one in of(method)]
         seconds = (time.perf_counter() - begun) / len(made)
         best = max(made, key=lambda one, clean=clean: score(one, clean))  # type: ignore[misc]
         found.append({
@@ -90,10 +85,8 @@ def measured(asked: tuple[str, str, Params]) -> list[dict[str, Any]]:
 
 def main() -> None:
     started = time.perf_counter()
-    minutes = 0.05 if harness.quick() else harness.minutes(6)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        _, params, steps = pool.apply(learned, (replace(FILLING, minutes=minutes),))
-        asked = [(damage, method, params) for damage in DAMAGES for method in methods(damage)]
+        asked = [(damage, method) for damage in DAMAGES for method in methods(damage)]
         found = list(chain(*pool.map(measured, asked, chunksize=1)))
     rows = []
     for damage in DAMAGES:
@@ -127,8 +120,7 @@ def main() -> None:
             "Wiener's filter with the best strength of each image, chosen with the truth at hand, where a known kernel "
             f"blurred and noise of σ {SIGMA} was added; 95% bootstrap intervals over images. Blurs: "
             + ", ".join(DAMAGES[damage] for damage in DAMAGES if damage not in LOST)
-            + f". `denoiser` ships with Limner and never saw these photographs. The U-Net learned from Train400 with "
-            f"30 to 90% lost for {minutes:g} minutes of one core ({steps:,} steps). Seconds of one core."
+            + f". `denoiser` ships with Limner and never saw these photographs. Seconds of one core."
         ),
     )  # fmt: skip
 
