@@ -120,7 +120,7 @@ def main() -> None:
             "Wiener's filter with the best strength of each image, chosen with the truth at hand, where a known kernel "
             f"blurred and noise of σ {SIGMA} was added; 95% bootstrap intervals over images. Blurs: "
             + ", ".join(DAMAGES[damage] for damage in DAMAGES if damage not in LOST)
-            + f". `denoiser` ships with Limner and never saw these photographs. Seconds of one core."
+            + ". `denoiser` ships with Limner and never saw these photographs. Seconds of one core."
         ),
     )  # fmt: skip
 
