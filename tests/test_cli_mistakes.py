@@ -299,7 +299,7 @@ def test_a_memory_that_is_another_file(here, capsys):
         (["adapt", "generate", "digits", "--set", "evaluate_every=-5"], "evaluate_every -5 cannot be used"),
         (["adapt", "generate", "digits", "--set", "steps=5", "--budget", "60s"], "both say when to end"),
         (["train", "vae", "digits", "--set", "seconds=5", "--budget", "9steps"], "both say when to end"),
-        (["train", "vae", "digits", "--start", "nonsense"], "the starts are: shipped:glyphs-"),
+        (["train", "vae", "digits", "--start", "nonsense"], "the starts are: shipped:restorer, shipped:glyphs-"),
         (["train", "vae", "photos,classes=3"], "a number is a name"),
         (["adapt", "generate", "digits", "--set", "pace=1"], "pace"),
         (["adapt", "generate", "digits", "--set", "clip=tight"], "a number"),

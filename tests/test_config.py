@@ -46,8 +46,8 @@ def test_a_strategy_comes_back_from_json_equal() -> None:
     changed = Strategy(
         start="abc", optimiser="sgd", learning_rate=0.5, player_rates={"critic": 2.0}, betas=(0.0, 0.5), steps=1,
         seconds=1.5, batch=0, schedule="cosine", warmup=3, clip=1.0, ema=0.5, augmentation=("shift", "turn"),
-        frozen=("net.",), update="low-rank", rank=2, anchor=0.1, preserve=0.3, early_stopping=True,
-        evaluate_every=7, guard=("watch",),
+        frozen=("net.",), update="low-rank", rank=2, anchor=0.1, preserve=0.3, precision="bfloat16",
+        early_stopping=True, evaluate_every=7, guard=("watch",),
     )  # fmt: skip
     assert all(getattr(changed, item.name) != getattr(Strategy(), item.name) for item in dataclasses.fields(Strategy))
     assert Strategy.from_json(changed.to_json()) == changed

@@ -47,7 +47,7 @@ def test_statistics_have_their_known_values() -> None:
     noise = fingerprint(of(snow(0, 64), "s"), extractor=None).statistics["spectrum"]
     assert noise["slope"] == pytest.approx(0.0, abs=0.1)  # white noise is flat
     assert 10 ** noise["power_5"] == pytest.approx((20 / 255) ** 2, rel=0.1)  # Parseval: its variance
-    assert set(SCALES) == {*told, "features"}
+    assert set(SCALES) == {*told, "features", "table"}
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (1, 3, 1, 7), (2, 1, 64, 64)])

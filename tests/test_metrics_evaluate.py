@@ -64,7 +64,8 @@ def test_every_score_is_the_one_of_its_own_function(parts) -> None:
         "absolute_error",
         "psnr",
         "ssim",
-    }  # those of pairs: what was made, what is true
+        "hidden_error",
+    }  # those of what was restored
     assert scores.plain() == pytest.approx(expected, rel=1e-4)
     assert (scores.samples, scores.query, scores.support, scores.extractor) == (64, 32, 8, "pixels")
     assert all(score.low is None and score.floor is None for score in scores.values.values())
