@@ -1,6 +1,7 @@
 """``limner restore``: whole files mended, told of, judged; the originals untouched, what cannot be read named."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,7 +106,7 @@ def test_a_mask_and_a_degradation_overrule_what_is_found(folder):
     [
         (["nonsense", "in/noisy.png"], "neither a method"),
         (["wavelets", "nowhere"], "nowhere does not exist"),
-        (["wavelets", "in/noisy.png", "--noise", "300"], "scale 0–255"),
+        (["wavelets", "in/noisy.png", "--noise", "300"], "give --noise from 0 to 255"),
         (["wavelets", "in/noisy.png", "--degradation", "gausian(3)"], "\n  gausian(3)\n  ^\n"),
         (["wavelets", "in/noisy.png", "--degradation", "gaussian(5..50)"], "leaves open"),
         (["wavelets", "in/noisy.png", "--mask", "in/black.png"], "black all over"),
@@ -157,3 +158,33 @@ def test_the_judgement_tells_detail_from_noise():
     assert right.foretold is not None
     assert 0.7 * truth < right.foretold < 2.5 * truth
     assert right.foretold < right.around
+
+
+def test_what_is_told_of_the_damage_goes_before_what_is_found(folder, capsys):
+    assert main(["restore", "auto", "in/noisy.png", "--noise", "0", "--out", "kept"]) == 0
+    assert "told that there is no noise" in capsys.readouterr().out
+    assert np.array_equal(np.array(Image.open("kept/noisy.png")), np.array(Image.open("in/noisy.png")))
+
+
+def test_a_truth_that_is_not_there_is_told_before_the_work_and_a_missing_one_costs_the_score_alone(folder, capsys):
+    assert main(["restore", "auto", "in", "--truth", "nowhere", "--out", "made"]) == 2
+    assert "nowhere" in capsys.readouterr().err
+    assert not Path("made").exists()
+    Path("empty").mkdir()
+    assert main(["restore", "wavelets", "in/noisy.png", "--truth", "empty", "--out", "made"]) == 0
+    assert "no score" in capsys.readouterr().out
+
+
+def test_nothing_stays_where_nothing_could_be_restored_and_results_are_not_restored_again(folder, capsys):
+    assert main(["restore", "wavelets", "in/broken.png", "--out", "made"]) == 2
+    assert not Path("made").exists()
+    assert main(["restore", "wavelets", "in/noisy.png", "--out", "in/results"]) == 0
+    assert main(["restore", "wavelets", "in", "--out", "again"]) == 0
+    assert not Path("again/results").exists()
+
+
+def test_an_image_of_a_few_pixels_is_left_as_it_was(folder, capsys):
+    Image.fromarray(np.arange(15, dtype=np.uint8).reshape(3, 5) * 10).save("in/tiny.png")
+    assert main(["restore", "auto", "in/tiny.png", "--out", "made"]) == 0
+    assert "too small" in capsys.readouterr().out
+    assert np.array_equal(np.array(Image.open("made/tiny.png")), np.array(Image.open("in/tiny.png")))

@@ -31,8 +31,14 @@ FLAT_SIDE, FEWEST_FLAT = 16, 256
 SURVIVED, NOT_TEXTURE = 0.85 / 255, 4.5 / 255
 """Less in flat blocks is left in the JPEG file of a clean photograph too, and more is what the picture shows."""
 
+DRAWN = 0.02 / 255
+"""Noise below this is that of what was drawn: no photograph has so little."""
+
 FEWEST_LOST = 0.002
 """A smaller share of pixels that stand out as black or white is taken for what the picture shows."""
+
+BLOCKY = 1.2
+"""From this ratio on, steps between blocks of 8×8 pixels are taken for those of JPEG."""
 
 BLURRED = 1.3
 """From this width on, in pixels, edges are softer than those of a sharp photograph."""
@@ -66,6 +72,7 @@ class Found:
     lost       the share of pixels that are missing
     mask       float32 ``(1, 1 or c, h, w)``, 0 where an impulse is or a pixel is missing; ``None``: nowhere
     blur       of its edges; ``None``: it has too few
+    blocks     how much larger steps between blocks of 8×8 pixels are than others; JPEG makes them 1.2 and more
     """
 
     noise: float | None
@@ -76,11 +83,12 @@ class Found:
     lost: float = 0.0
     mask: Tensor | None = None
     blur: Blur | None = None
+    blocks: float = 1.0
 
     @property
     def clean(self) -> bool:
-        """Whether there is neither noise nor a lost pixel. Soft edges alone are no damage that could be told."""
-        return self.noise is not None and self.kind == "none" and self.mask is None
+        """Whether there is no noise, lost pixel or block. Soft edges alone are no damage that could be told."""
+        return self.noise is not None and self.kind == "none" and self.mask is None and self.blocks < BLOCKY
 
     @property
     def degradation(self) -> str:
@@ -123,6 +131,8 @@ class Found:
             told.append(
                 f"No noise that could be told from texture (at most {255 * self.noise:.1f} of 255 from pixel to pixel)."
             )
+        if self.blocks >= BLOCKY:
+            told.append("Steps between blocks of 8×8 pixels, as JPEG at a low quality leaves them.")
         if self.impulses:
             told.append(f"{100 * self.impulses:.1f}% of the intensities are black or white impulses.")
         if self.lost:
@@ -166,7 +176,7 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
     kind, photons, read, sigma = "none", 0.0, 0.0, 0.0
     if measured:
         sigma = sqrt(float(np.mean([noise_level(patches) ** 2 for patches in levels])))
-    if measured and sigma < CLEAN:
+    if measured and DRAWN < sigma < CLEAN:
         coarse = max(coarse_level(filled, masks, seed), jpeg_level(filled, masks))
         kind, sigma = ("coarse", coarse) if coarse >= CLEAN else (kind, sigma)
     elif sigma >= CLEAN:
@@ -179,6 +189,7 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
         sigma if measured else None, kind, photons, read, float(impulses.mean()), float(1 - (known & ~lost).mean()),
         None if mask.all() else torch.from_numpy(mask.astype(np.float32))[None],
         blur_width(filled.mean(0), sigma) if measured else None,
+        blocks_of(filled.mean(0)) if measured else 1.0,
     )  # fmt: skip
 
 
@@ -297,6 +308,22 @@ def jpeg_level(values: Array, masks: Array) -> float:
     return float(3.1 / 255 + 0.44 * flat)
 
 
+def blocks_of(values: Array) -> float:
+    """How many times larger the median step across the borders of 8×8 blocks is than across other lines, in ``(h, w)``.
+
+    The borders are where that is most; the lesser of rows and columns counts, as both have them where JPEG made them.
+    Steps that no one sees, larger by less than 1/255, count for nothing.
+    """
+    if min(values.shape) < 32:
+        return 1.0
+    ratios = []
+    for steps in (np.abs(np.diff(values, axis=1)).mean(0), np.abs(np.diff(values, axis=0)).mean(1)):
+        phases = np.array([np.median(steps[phase::8]) for phase in range(8)])
+        others = (phases.sum() - phases.max()) / 7
+        ratios.append(float(phases.max() / others) if others > 0 and phases.max() - others > 1 / 255 else 1.0)
+    return min(ratios)
+
+
 def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
     """a and b ≥ 0 of variance = a · intensity + b (Foi, Trimeche, Katkovnik & Egiazarian 2008); 0 and 0 if none fits.
 
@@ -316,7 +343,7 @@ def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
             if len(part) >= 4 * patches.shape[1]:
                 found = noise_level(patches[part])
                 mean = float(means[part].mean())
-                if min(mean, 1 - mean) > 2 * found:
+                if found > 0 and min(mean, 1 - mean) > 2 * found:
                     points.append((mean, found**2))
     if len(points) < 4:
         return 0.0, 0.0

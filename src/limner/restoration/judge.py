@@ -68,15 +68,15 @@ class Judgement:
         found = [told]
         if self.foretold == 0.0 and self.noise:
             found.append("Hidden pixels were foretold nearer than such noise allows; give a smaller --noise.")
-        elif self.foretold is not None and self.around is not None:
-            quality = f"a PSNR of {-20 * log10(max(self.foretold, 1e-4)):.1f} dB"
+        elif self.foretold is not None and self.around is not None and self.noise:
+            quality = f"about {-20 * log10(max(self.foretold, 1e-4)):.0f} dB"
             better = (
                 "better than" if self.foretold < 0.9 * self.around else
                 "about as well as" if self.foretold < 1.1 * self.around else "worse than"
             )  # fmt: skip
             found.append(
                 f"Hidden pixels were foretold to {255 * self.foretold:.1f} of 255, {better} by their neighbours' mean "
-                f"({255 * self.around:.1f}): {quality} or more, if the noise is as was found."
+                f"({255 * self.around:.1f}): a PSNR of {quality}, if the noise is as was found."
             )
         if self.apart is not None:
             share = self.apart / max(self.removed, 1e-6)

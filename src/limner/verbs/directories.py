@@ -58,6 +58,13 @@ def begin(path: Path, request: dict[str, Any]) -> Path:
     return path
 
 
+def abandon(path: Path) -> None:
+    """Remove a directory that was begun and in which nothing came to be but the request."""
+    (path / REQUEST).unlink(missing_ok=True)
+    if not any(path.iterdir()):
+        path.rmdir()
+
+
 def request_of(path: Path) -> dict[str, Any]:
     """What was asked when the directory was begun. Raises :class:`LimnerError` where Limner did not write it."""
     if not wrote(path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from limner.restoration.estimate import Found
     from limner.restoration.picture_file import Picture
     from limner.tasks.files import Item
+
+SMALLEST = 16
+"""Sides below that have too few pixels to find noise in."""
 
 SHOWN = 40
 """Images on the page, at most."""
@@ -87,9 +90,12 @@ def restore(
     from limner.verbs.line import listeners
 
     tile = TILE if tile is None else tile
-    if tile < 0 or (noise is not None and not 0 <= noise <= 255):
-        wrong = f"a tile of {tile} pixels" if tile < 0 else f"a noise of {noise}"
-        raise LimnerError(f"{wrong} cannot be; give a --tile from 0, and --noise on the scale 0–255")
+    if tile < 0:
+        raise LimnerError(f"a tile of {tile} pixels cannot be; give a --tile from 0, which is none")
+    if noise is not None and not 0 <= noise <= 255:
+        raise LimnerError(f"a noise of {noise:g} cannot be; give --noise from 0 to 255")
+    if truth is not None and not Path(truth).expanduser().exists():
+        raise LimnerError(f"there is nothing at {truth}; give as truth a folder of clean images of the same names")
     items, root = restore_asked.files(source)
     directory = directories.claim(out, f"{Path(source).name}-restored", force)
     if directory.resolve() == root.resolve():
@@ -129,10 +135,12 @@ def restore(
     finally:
         for bar in bars:
             bar.on_end(made.state if made.state != "running" else "failed")
+    if not made.images and made.state == "finished":
+        directories.abandon(directory)
+        more = f"; and {len(made.left_out) - 3:,} more" if len(made.left_out) > 3 else ""
+        raise LimnerError(f"nothing could be restored; {'; '.join(made.left_out[:3])}{more}")
     made.record = {"state": made.state, **made.record, "left_out": made.left_out, "peak_memory": _peak()}
     directories.write_json(directory / RECORD, made.record)
-    if not made.images and made.state == "finished":
-        raise LimnerError(f"nothing could be restored; {'; '.join(made.left_out[:3])}")
     write(made.page, made.record, shown)
     return made
 
@@ -168,22 +176,21 @@ class _One:
         with self.item.open() as file:
             picture = picture_file.read(file)
         damaged = picture.images()
-        found = estimate(damaged, picture.seen(), self.seed)
+        mask = self._mask(picture, damaged)
+        found = estimate(damaged, mask, self.seed)
+        if self.asked.mask is not None:
+            found = replace(found, lost=0.0)  # that is told, not found
         told: dict[str, Any] = {
             "size": list(damaged.shape[:0:-1]), "found": found.degradation, "left_as_it_was": False, "tiles": 1,
         }  # fmt: skip
-        told["sentences"] = [f"This file {note}." for note in picture.notes] + found.sentences()
-        if found.clean and not self.asked.anything:
+        told["sentences"] = [f"This file {note}." for note in picture.notes]
+        told["sentences"] += found.sentences() if self.asked.degradation is None else []
+        if why := self._leave(damaged, found, mask):
             restored, knowledge = damaged, None
-            alike = (
-                "Its intensities are all the same"
-                if bool((damaged == damaged[..., :1, :1]).all())
-                else "It looks clean already"
-            )
             told |= {"method": "none", "left_as_it_was": True}
-            told["sentences"].append(f"{alike}, so it was left as it was; give --noise to restore it all the same.")
+            told["sentences"].append(why)
         else:
-            knowledge = self._knowledge(picture, damaged, found, told["sentences"])
+            knowledge = self._knowledge(mask, damaged, found, told["sentences"])
             restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
             if why := restorer.handles(knowledge):
                 raise LimnerError(why)
@@ -201,7 +208,7 @@ class _One:
             judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
             told["judgement"] = {name: value for name, value in vars(judged).items() if value is not None}
             told["sentences"] += judged.sentences()
-        clean = None if self.truth is None else self._truth()
+        clean = None if self.truth is None else self._truth(told["sentences"])
         if clean is not None:
             told["scores"], sentence = against(damaged, restored, clean)
             told["sentences"].append(sentence)
@@ -212,10 +219,32 @@ class _One:
         for bar in self.bars:
             bar.on_step(100 * self.done + int(100 * share), {})
 
-    def _knowledge(self, picture: Picture, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
-        """What the user says of the damage, and beyond that what was found."""
-        from dataclasses import replace
+    def _mask(self, picture: Picture, damaged: torch.Tensor) -> torch.Tensor | None:
+        """The pixels that are known to be whole: those of the user's mask that hold numbers."""
+        seen, mask = picture.seen(), self.asked.mask
+        if mask is None:
+            return seen
+        if mask.shape[2:] != damaged.shape[2:]:
+            sizes = [f"{shape[3]}×{shape[2]}" for shape in (mask.shape, damaged.shape)]
+            raise LimnerError(f"the mask {self.asked.mask_name} has {sizes[0]} pixels and the image {sizes[1]}")
+        return mask if seen is None else mask * seen
 
+    def _leave(self, damaged: torch.Tensor, found: Found, mask: torch.Tensor | None) -> str:
+        """Why the image is left as it was; empty where it is not."""
+        if self.asked.noise == 0 and self.asked.degradation is None and mask is None and found.mask is None:
+            return "It was told that there is no noise, so it was left as it was."
+        if self.asked.anything:
+            return ""
+        if found.noise is None and mask is None and min(damaged.shape[2:]) < SMALLEST:
+            return "It is too small to tell noise from the picture, so it was left as it was."
+        if not found.clean or getattr(self.given, "blind", False):
+            return ""
+        alike = bool((damaged == damaged[..., :1, :1]).all())
+        told = "Its intensities are all the same" if alike else "It looks clean already"
+        return f"{told}, so it was left as it was; give --noise, or starter as the method, to restore it all the same."
+
+    def _knowledge(self, given: torch.Tensor | None, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
+        """What the user says of the damage, and beyond that what was found; ``given`` tells which pixels are whole."""
         from limner.degradations.base import shape_of
         from limner.restoration import Knowledge
 
@@ -223,24 +252,19 @@ class _One:
         knowledge = Knowledge(noise, None, mask, found.degradation)
         if self.asked.degradation is not None:
             knowledge, loses = restore_asked.told_by(self.asked.degradation, shape_of(damaged), damaged, noise)
-            mask = found.mask if loses else picture.seen()
+            mask = found.mask if loses else given
             if knowledge.mask is not None:
                 mask = knowledge.mask if mask is None else knowledge.mask * mask
         if self.asked.mask is not None:
-            mask = self.asked.mask
-            if mask.shape[2:] != damaged.shape[2:]:
-                sizes = [f"{shape[3]}×{shape[2]}" for shape in (mask.shape, damaged.shape)]
-                raise LimnerError(f"the mask {self.asked.mask_name} has {sizes[0]} pixels and the image {sizes[1]}")
-            if (seen := picture.seen()) is not None:
-                mask = mask * seen
+            mask = given
         noise = knowledge.noise if self.asked.noise is None else self.asked.noise / 255
         if noise is None:
             noise = 0.0
             told.append("The noise was taken to be none.")
         return replace(knowledge, noise=noise, mask=mask)
 
-    def _truth(self) -> torch.Tensor | None:
-        """The clean image of the same name, with whatever ending; ``None`` where there is none."""
+    def _truth(self, told: list[str]) -> torch.Tensor | None:
+        """The clean image of the same name, with whatever ending; ``None``, which is told, where there is none."""
         from limner.restoration import picture_file
         from limner.tasks.files import EXTENSIONS
 
@@ -250,7 +274,8 @@ class _One:
             choices = [place / self.item.name, *(stem.with_suffix(ending) for ending in EXTENSIONS)]
             place = next((path for path in choices if path.is_file()), choices[0])
         if not place.is_file():
-            raise LimnerError(f"there is no true image {place}; truth has the names of the damaged images")
+            told.append(f"There is no true image {place}, so it has no score.")
+            return None
         with place.open("rb") as file:
             return picture_file.read(file).images()
 

@@ -69,7 +69,10 @@ def told_by(
 
 
 def files(source: str | Path) -> tuple[list[Item], Path]:
-    """The image files of a folder, or the one file, and the folder that they are in."""
+    """The image files of a folder, or the one file, and the folder that they are in.
+
+    What an earlier restoration wrote into a folder below is left out: those are results.
+    """
     from limner.tasks.files import Item, open_folder
     from limner.tasks.spec import parse
 
@@ -77,7 +80,13 @@ def files(source: str | Path) -> tuple[list[Item], Path]:
     path = Path(given).expanduser()
     if path.is_file():
         return [Item(path.name, "", path.stat().st_size, lambda: path.open("rb"))], path.parent
-    return open_folder(parse(f"folder:{given}")).items, path
+    found = open_folder(parse(f"folder:{given}")).items
+    below = [[path / parent for parent in Path(item.name).parents][:-1] for item in found]
+    results = {place for places in below for place in places if (place / RECORD).exists()}
+    kept = [item for item, places in zip(found, below, strict=True) if results.isdisjoint(places)]
+    if not kept:
+        raise LimnerError(f"{path} holds only results of earlier restorations; give a folder of damaged images")
+    return kept, path
 
 
 def own_names(names: list[str], items: list[Item]) -> list[str]:
