@@ -4,9 +4,12 @@ import pytest
 import torch
 
 from limner.degradations import parse
+from limner.learners import create
 from limner.metrics.fidelity import signal_to_noise
+from limner.networks.restorers import TOLD
 from limner.restoration import Knowledge, restorer, tiles
 from limner.restoration.shipped import DATA
+from limner.restoration.trained import Trained
 from limner.tasks import load
 
 
@@ -66,3 +69,9 @@ def test_what_they_do_not_mend_is_told():
     lost = Knowledge(noise=0.1, mask=torch.ones(1, 1, 8, 8))
     assert "plug-and-play" in restorer("starter").handles(lost)
     assert "how strong" in restorer("denoiser").handles(Knowledge())
+
+
+def test_a_prior_that_is_told_the_noise_is_not_blind():
+    for network, depth in (("drunet", 5), ("ffdnet", 3), ("unet", 5), ("dncnn", 3)):
+        learner = create("restorer", (1, 16, 16), network=network, width=2, depth=depth)
+        assert Trained(learner, learner.init(0), "run").blind == (network not in TOLD)

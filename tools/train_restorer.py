@@ -4,7 +4,7 @@ Writes ``src/limner/data/restorer.safetensors``, a small U-Net for colour images
 noise of several kinds, mild blur and JPEG, of unknown strength, alone and one after the other, and
 ``denoiser.safetensors``, one that is told how strong white noise is: plug-and-play's prior. They learned from scenes
 drawn by Limner and from scikit-image's photographs (public domain or CC0), half of the time in grey, and are kept in
-half precision. Forty minutes each on one core; ``--steps`` makes it shorter, ``--resume`` goes on with what stopped.
+half precision. ``--steps`` makes it shorter, ``--resume`` goes on with what was stopped.
 """
 
 from __future__ import annotations
@@ -28,10 +28,12 @@ SEED = 0
 
 
 class Recipe(NamedTuple):
-    """A network, what damages the images that it learns from, and whether to ``adapt`` begins with it."""
+    """A network, what damages the images that it learns from, how long it does, and the role of what comes of it: a
+    ``start`` is what to ``adapt`` begins with."""
 
     network: dict[str, Any]
     damage: str
+    steps: int
     role: str
 
 
@@ -43,9 +45,12 @@ RECIPES = {
         "gaussian(3..30)+blur(gaussian,width=0.4..0.9)+jpeg(60..95),"
         "blur(gaussian,width=0.3..1.2)+poisson_gaussian(30..300,sigma=1..10)+jpeg(30..90),nothing)"
         "+one_of(clip+quantise(8),nothing)",
+        32_000,
         "start",
     ),
-    "denoiser": Recipe({"network": "drunet", "width": 24, "depth": 7, "loss": "l1"}, "gaussian(0..60)", "model"),
+    "denoiser": Recipe(
+        {"network": "drunet", "width": 24, "depth": 7, "loss": "l1"}, "gaussian(0..60)", 18_000, "model"
+    ),
 }
 STRATEGY = Strategy(
     learning_rate=1e-3, batch=8, schedule="cosine", warmup=200, clip=1.0, ema=0.999, augmentation=("turn",),
@@ -61,14 +66,14 @@ def images() -> ImageSet:
     return ImageSet(whole, " and ".join(SOURCES), licence="; ".join(each.licence for each in found))
 
 
-def train(name: str, steps: int, directory: Path | None, resume: bool, out: Path) -> None:
+def train(name: str, steps: int | None, directory: Path | None, resume: bool, out: Path) -> None:
     """Train one and write it."""
     recipe, clean = RECIPES[name], images()
     learner = create("restorer", clean.shape, **recipe.network)
     damaged = Damaged(clean, parse(recipe.damage), SEED)
     task = Task("restore", f"{clean.name} under {recipe.damage}", damaged, None, SEED, clean.name)
     run = fit(
-        learner, task, STRATEGY.replace(steps=steps), seed=SEED, directory=directory, resume=resume,
+        learner, task, STRATEGY.replace(steps=steps or recipe.steps), seed=SEED, directory=directory, resume=resume,
         listeners=[ProgressBar(name)],
     )  # fmt: skip
     if run.state != "finished":
@@ -83,7 +88,7 @@ def train(name: str, steps: int, directory: Path | None, resume: bool, out: Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=list(RECIPES), help="train only this one")
-    parser.add_argument("--steps", type=int, default=32_000)
+    parser.add_argument("--steps", type=int, help="for each, in place of its own")
     parser.add_argument("--directory", type=Path, help="where stopped trainings are kept, to go on with")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--out", type=Path, default=DATA)

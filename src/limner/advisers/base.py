@@ -11,14 +11,12 @@ from typing import Any
 
 from limner.advisers.history import PastTask
 from limner.memory.fingerprints import Fingerprint
+from limner.memory.nearness import UNRELATED
 from limner.seeds import derive
 from limner.spaces import Space
 
 TRIES = 200
 """How often values are drawn anew where they have been tried before."""
-
-RELATED = 0.05
-"""Past tasks less similar than this say nothing of a task: with those alone every adviser begins with the default."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class Case:
 
     @property
     def related(self) -> tuple[PastTask, ...]:
-        """The past tasks that can say something of this one."""
-        return tuple(task for task in self.past if task.similarity >= RELATED)
+        """The past tasks that can say something of this one: without any, every adviser begins with the default."""
+        return tuple(task for task in self.past if task.similarity >= UNRELATED)
 
 
 @dataclass(frozen=True)
@@ -105,11 +103,16 @@ class Adviser(ABC):
     # what the advisers share
 
     @property
+    def whole(self) -> list[tuple[Told, float]]:
+        """The whole runs that were scored, each with its score."""
+        return [(told, told.score) for told in self.told if told.whole and told.score is not None]
+
+    @property
     def best(self) -> Told | None:
         """The best whole run so far; of equal ones the first."""
-        scored = [told for told in self.told if told.score is not None and told.whole and math.isfinite(told.score)]
+        scored = [(told, score) for told, score in self.whole if math.isfinite(score)]
         sign = -1.0 if self.case.higher else 1.0
-        return min(scored, key=lambda told: sign * (told.score or 0.0)) if scored else None
+        return min(scored, key=lambda pair: sign * pair[1])[0] if scored else None
 
     def _is_new(self, values: Mapping[str, Any]) -> bool:
         return key(values) not in self._tried

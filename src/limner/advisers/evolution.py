@@ -136,7 +136,7 @@ class Evolution(Adviser):
     def _scores(self) -> list[float]:
         """The scores so far, the higher the better."""
         sign = 1.0 if self.case.higher else -1.0
-        return [sign * told.score for told in self.told if told.score is not None and told.whole]
+        return [sign * score for _, score in self.whole]
 
     def _move(self, values: dict[str, Any], advantage: float) -> None:
         for knob in self.case.space.knobs:

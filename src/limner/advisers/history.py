@@ -3,7 +3,6 @@ of values that were not tried there."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +13,10 @@ from sqlalchemy import select
 
 from limner.config import Strategy
 from limner.memory import Memory
-from limner.memory.adviser import REACH
 from limner.memory.evidence import LIKE_LENGTH
 from limner.memory.fingerprints import Fingerprint
 from limner.memory.labels import META_LABEL
-from limner.memory.nearness import distances
+from limner.memory.nearness import distances, similarity
 from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow
 from limner.spaces import Space
 
@@ -119,8 +117,7 @@ def past_tasks(
         if of_task := runs.get(sha256):
             usual = Counter(extractor for extractor, _ in of_task).most_common(1)[0][0]
             kept = tuple(past for extractor, past in of_task if extractor == usual)
-            likeness = math.exp(-((distance / REACH) ** 2))
-            found.append(PastTask(sha256, name, likeness, Fingerprint.from_json(content), kept))
+            found.append(PastTask(sha256, name, similarity(distance), Fingerprint.from_json(content), kept))
     return tuple(found)
 
 

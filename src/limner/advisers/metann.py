@@ -108,7 +108,7 @@ class MetaNN(Adviser):
         self._first: Ensemble | None = None
 
     def _next(self, left: int | None) -> Proposal | None:
-        own = [told for told in self.told if told.score is not None and told.whole]
+        own = self.whole
         past = 0 if self._past is None else len(self._past[0])
         if past + len(own) < LEAST:
             return self._chance("Drawn at random, as too little is known to predict from.")
@@ -172,9 +172,9 @@ class MetaNN(Adviser):
 
     def _learned(self) -> tuple[Ensemble, float, float, float]:
         """The ensemble, the best standardised score here (0: none yet), and centre and spread of scores here."""
-        own = [told for told in self.told if told.score is not None and told.whole]
-        values = [told.values for told in own]
-        scores = self._sign * torch.tensor([told.score for told in own], dtype=torch.float32)
+        own = self.whole
+        values = [told.values for told, _ in own]
+        scores = self._sign * torch.tensor([score for _, score in own], dtype=torch.float32)
         if self._past is not None and self._first is None:
             self._first = Ensemble(self._past[0].shape[1], self.case.seed)
             self._first.learn(*self._past)
@@ -186,7 +186,7 @@ class MetaNN(Adviser):
         if self._first is not None:
             centre -= spread * float(self.predicted(self._first, values).mean.mean())
         standard = ((scores - centre) / spread).clamp(-3, 3)
-        seconds = torch.tensor([max(told.seconds, 1e-3) for told in own]).log()
+        seconds = torch.tensor([max(told.seconds, 1e-3) for told, _ in own]).log()
         parts = [
             (self._inputs(self._mine, values), torch.stack([standard, seconds], dim=1), torch.full((len(own),), OWN))
         ]

@@ -32,7 +32,8 @@ class Sampled(Adviser):
         super().__init__(case)
         self.search = Search(case.space, sampler, case.seed, case.higher)
         self._first = nearest(case, LIKE)
-        self._lent = [task for task in case.past if task.similarity >= THE_SAME]
+        self._lenders = [task for task in case.past if task.similarity >= THE_SAME]
+        self._lent = False
         self._asked: Trial | None = None
 
     def _next(self, left: int | None) -> Proposal | None:
@@ -45,14 +46,14 @@ class Sampled(Adviser):
             if self._is_new(trial.values):
                 self._asked = trial
                 reason = f"What the sampler {self.search.sampler} makes of {len(self.told)} runs here"
-                lenders = tuple(task.sha256 for task in self.case.past if task.similarity >= THE_SAME)
+                lenders = tuple(task.sha256 for task in self._lenders)
                 return Proposal(trial.values, self.search.sampler, f"{reason}{self._by_lent}.", None, lenders)
             self.search.observe(trial, None)
         return None
 
     @property
     def _by_lent(self) -> str:
-        lent = sum(len(task.runs) for task in self.case.past if task.similarity >= THE_SAME)
+        lent = sum(len(task.runs) for task in self._lenders)
         return f" and {min(lent, LENT)} on tasks much like this one" if lent else ""
 
     def observe(self, told: Told) -> None:
@@ -65,14 +66,13 @@ class Sampled(Adviser):
             if asked is not None:
                 self.search.observe(asked, None)
             self.search.recall(told.values, told.score, told.rungs, told.whole)
-        if self._new(self._first) is None:
+        if not self._lent and self._new(self._first) is None:
             self._lend()
 
     def _lend(self) -> None:
         """Tell the sampler, once, of the runs on tasks much alike."""
-        tasks, self._lent = self._lent, []
-        lent = 0
-        for task in tasks:
+        self._lent, lent = True, 0
+        for task in self._lenders:
             shift = self._shift(task)
             for run in task.runs[: LENT - lent]:
                 if not self.search.tried(run.values):
@@ -84,9 +84,5 @@ class Sampled(Adviser):
         regrets = Regrets(self.case.space, [task], self.case.higher)
         scores = np.array([run.score for run in task.runs])
         best, middle = task.best(self.case.higher).score, float(np.median(scores))
-        gaps = [
-            told.score - (best - float(regrets.of(told.values)[0]) * (best - middle))
-            for told in self.told
-            if told.score is not None and told.whole
-        ]
+        gaps = [score - (best - float(regrets.of(told.values)[0]) * (best - middle)) for told, score in self.whole]
         return float(np.mean(gaps)) if gaps else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from limner.errors import LimnerError
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
-from limner.memory.nearness import distances
+from limner.memory.nearness import UNRELATED, distances, similarity
 from limner.memory.portfolio import VARIATIONS, entries, goals_of
 from limner.memory.recording import add_all
 from limner.memory.schema import (
@@ -37,12 +36,6 @@ from limner.tasks.task import Task
 
 BORNE = 8
 """A start bears this times the square of the number of images in steps, before its samples are copies of them."""
-
-REACH = 0.6
-"""The fingerprint distance at which a past task counts e⁻¹ of what the same task would."""
-
-UNRELATED = 0.05
-"""A past task that is less similar than this counts nothing: unrelated experience harms more than it helps."""
 
 NEIGHBOURS = 20
 """The largest number of past tasks that is consulted."""
@@ -217,12 +210,9 @@ class Adviser:
         with self.memory.database.reading() as session:
             alike = [row for row in session.execute(query) if tuple(row[2]) == task.support.shape]
         far = distances(described, [content for *_, content in alike])
-        found = [
-            (math.exp(-((distance / REACH) ** 2)), sha256, name)
-            for distance, (sha256, name, *_) in zip(far, alike, strict=True)
-        ]
+        found = [(similarity(distance), sha256, name) for distance, (sha256, name, *_) in zip(far, alike, strict=True)]
         nearest = sorted(found, key=lambda entry: (-entry[0], entry[1]))[:NEIGHBOURS]
-        return {sha256: (name, similarity) for similarity, sha256, name in nearest if similarity >= UNRELATED}
+        return {sha256: (name, near) for near, sha256, name in nearest if near >= UNRELATED}
 
     def _trials(self, task: Task, described: Fingerprint, learner: str | None) -> list[Trial]:
         """All runs on the neighbours that were scored, and whose start is still there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,22 @@ import numpy as np
 
 from limner.memory.fingerprints import SCALES, Fingerprint
 
+REACH = 0.6
+"""The fingerprint distance at which a past task counts e⁻¹ of what the same task would."""
+
+UNRELATED = 0.05
+"""A past task that is less similar than this counts nothing: unrelated experience harms more than it helps."""
+
 Layout = tuple[tuple[str, tuple[str, ...]], ...]
+
+
+def similarity(distance: float) -> float:
+    """exp(−(distance / REACH)²): 1 for the same task, 0 for one infinitely far.
+
+    >>> similarity(0.0), round(similarity(REACH), 3)
+    (1.0, 0.368)
+    """
+    return math.exp(-((distance / REACH) ** 2))
 
 
 def distances(one: Fingerprint, contents: Sequence[dict[str, Any]]) -> list[float]:

@@ -151,3 +151,12 @@ def entries(goal: str, learner: str | None = None) -> tuple[Entry, ...]:
 def goals_of(learner: str) -> list[Any]:
     """The goals that a kind of learner can serve."""
     return [goal for goal, listed in PORTFOLIO.items() if any(entry.learner == learner for entry in listed)]
+
+
+def learners() -> list[str]:
+    """Every kind of learner that serves some goal.
+
+    >>> learners()[:2]
+    ['set-vae', 'vae']
+    """
+    return list(dict.fromkeys(entry.learner for listed in PORTFOLIO.values() for entry in listed))

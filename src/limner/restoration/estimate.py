@@ -277,9 +277,8 @@ def jpeg_level(values: Array, masks: Array) -> float:
     are alike (the 20th percentile at most 1.7 times the 5th, else it is texture), not quite flat (0.85 of 255 at the
     10th), and of diagonal details at the finest scale there is 0.12 to 0.35 of that, the rounding of the file.
 
-    Where there is texture more noise survives, and cannot be told from it. Over a whole image it is about
-    3.1 + 0.44 f of 255, f the 10th percentile, with a mean error of 13% on the 26 Nikon files (PolyU, Xu et al. 2018)
-    that this was fitted to, and 18% on 10 Sony files. Nine of the 45 are not told; none of their clean means is.
+    Where there is texture more noise survives, and cannot be told from it. Over a whole image it is taken for
+    3.1 + 0.44 f of 255, f the 10th percentile, as fitted to the Nikon files of PolyU (Xu et al. 2018).
     """
     weights = np.array([0.299, 0.587, 0.114]) if len(values) == 3 else np.ones(1)
     luma, side = np.tensordot(weights, values, 1), FLAT_SIDE

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.learners.restorer import Restorer as Network
+from limner.networks.restorers import TOLD
 from limner.restoration.base import Knowledge, check
 from limner.types import Params
 
@@ -24,7 +25,8 @@ class Trained:
     """A network that learned from damaged and clean images (:class:`limner.learners.Restorer`).
 
     It takes damage for such as it learned from: of what is known only the noise is told to it, and only where it asks
-    (``ffdnet``). A network for grey images mends colours one by one; one for colour takes grey as three alike.
+    (:data:`limner.networks.restorers.TOLD`). A network for grey images mends colours one by one; one for colour takes
+    grey as three alike.
 
     learner, params  of the run
     name             what to call it
@@ -59,7 +61,7 @@ class Trained:
     @property
     def blind(self) -> bool:
         """Whether it finds out how strong the noise is by itself."""
-        return bool(self.learner.options["network"] != "ffdnet")
+        return self.learner.options["network"] not in TOLD
 
     def handles(self, knowledge: Knowledge) -> str:
         """Everything that leaves images as large as they were."""

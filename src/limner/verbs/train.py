@@ -40,12 +40,11 @@ def train(
     """
     from limner.learners import create, describe
     from limner.memory import Memory
-    from limner.memory.portfolio import PORTFOLIO, entries, goals_of
+    from limner.memory.portfolio import entries, goals_of, learners
 
     given_fields, limits = asked_strategy(fields, budget)
     if not goals_of(learner):
-        known = list(dict.fromkeys(entry.learner for goal in PORTFOLIO for entry in entries(goal)))
-        raise LimnerError(f"there is no learner {learner!r} to train on images; there are: {', '.join(known)}")
+        raise LimnerError(f"there is no learner {learner!r} to train on images; there are: {', '.join(learners())}")
     goal = goals_of(learner)[0]
     usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
     strategy = (usual or [Strategy()])[0].replace(start=start, **given_fields).within(*limits)

@@ -80,19 +80,19 @@ def advised_way(past: Sequence[Past], ways: Iterable[str], default: str) -> Choi
     >>> advised_way([], ["joint", "partial"], "partial").chosen
     'partial'
     """
-    from limner.memory.adviser import REACH, UNRELATED
     from limner.memory.evidence import PRIOR
+    from limner.memory.nearness import UNRELATED, similarity
 
     gain: dict[str, float] = {}
     weight: dict[str, float] = {}
     tasks: dict[str, set[str]] = {}
     for entry, others in _groups(past, lambda one: (one.task, one.source)):
-        similarity = math.exp(-((entry.distance / REACH) ** 2))
-        if similarity < UNRELATED:
+        near = similarity(entry.distance)
+        if near < UNRELATED:
             continue
         worth = sum((entry.score > other.score) + 0.5 * (entry.score == other.score) for other in others) / len(others)
-        gain[entry.way] = gain.get(entry.way, 0.0) + similarity * worth
-        weight[entry.way] = weight.get(entry.way, 0.0) + similarity
+        gain[entry.way] = gain.get(entry.way, 0.0) + near * worth
+        weight[entry.way] = weight.get(entry.way, 0.0) + near
         tasks.setdefault(entry.way, set()).add(entry.task)
     known = list(dict.fromkeys([default, *ways]))
 

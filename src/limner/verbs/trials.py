@@ -210,14 +210,13 @@ class Networks:
     """One of Limner's learners, from scratch or from a start."""
 
     def __init__(self, asked: Asked, memory: Memory, progress: bool) -> None:
-        from limner.memory.portfolio import PORTFOLIO, entries, goals_of
+        from limner.memory.portfolio import goals_of, learners
         from limner.spaces.learners import usual
         from limner.verbs.line import asked_strategy, find_start, learner_of, prepare
 
         if not (goals := goals_of(asked.learner)):
-            known = list(dict.fromkeys(entry.learner for goal in PORTFOLIO for entry in entries(goal)))
             raise LimnerError(
-                f"there is no learner {asked.learner!r} to tune; there are: {', '.join(known)}, and any of "
+                f"there is no learner {asked.learner!r} to tune; there are: {', '.join(learners())}, and any of "
                 "scikit-learn's, for example estimator:sklearn.tree.DecisionTreeClassifier"
             )
         given, _ = asked_strategy(asked.fields, None)
