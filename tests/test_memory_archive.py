@@ -78,7 +78,7 @@ def test_migrations_make_the_schema(memory: Memory, tmp_path: Path) -> None:
         assert [_structure(connection, table.__tablename__) for table in TABLES] == migrated
 
 
-@pytest.mark.parametrize("revision", ["0001"])
+@pytest.mark.parametrize("revision", ["0001", "0002"])
 def test_a_memory_of_every_released_version_is_brought_up_to_date(
     memory_at: Callable[[str], str], tmp_path: Path, revision: str
 ) -> None:
@@ -95,7 +95,10 @@ def test_a_memory_of_every_released_version_is_brought_up_to_date(
                 connection.execute(text(f"DROP TABLE {name}"))
             limner.memory.database.upgrade(connection, None, "here", revision)
             assert memory.database.revision(connection) == revision
-            assert [_structure(connection, table.__tablename__) for table in TABLES] != wanted
+            there = inspect(connection).get_table_names()
+            assert [
+                _structure(connection, table.__tablename__) for table in TABLES if table.__tablename__ in there
+            ] != wanted
             for table, records in rows:
                 if records:
                     connection.execute(insert(table.__table__), [dict(record) for record in records])

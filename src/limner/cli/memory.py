@@ -144,12 +144,15 @@ def export(
     what: Annotated[
         str | None, typer.Option("--what", metavar="REFERENCE", help="Only this and what belongs to it.")
     ] = None,
+    thumbnails: Annotated[
+        bool, typer.Option("--thumbnails", help="With the small pictures that are kept of each task's images.")
+    ] = False,
     memory: options.MemoryAt = None,
     json: options.Json = False,
 ) -> None:
     """Write the memory, or a part of it, to one file, for another machine or another person."""
     with opened(memory) as remembered:
-        counts = remembered.export(path, what)
+        counts = remembered.export(path, what, thumbnails)
     show.lines({"file": str(path), "exported": counts}, [f"{path} holds {show.counted(counts)}"], json)
 
 

@@ -19,7 +19,7 @@ from limner.errors import LimnerError
 from limner.memory.artifacts import Artifacts, remedy
 from limner.memory.database import Database
 from limner.memory.lookup import plural
-from limner.memory.schema import REVISION, TABLES, ModelRow, RunRow, Table, now
+from limner.memory.schema import REVISION, TABLES, ModelRow, RunRow, Table, ThumbnailRow, now
 from limner.model_file import decode, write_atomically
 
 FORMAT = "limner-memory"
@@ -71,8 +71,13 @@ class Contents:
     artifacts: dict[str, bytes]
 
 
-def export(session: Session, artifacts: Artifacts, path: Path, what: str | None = None) -> dict[str, int]:
-    """Write all, or what belongs to ``what``, to a zip file of one JSON file and the artifacts; counts by kind."""
+def export(
+    session: Session, artifacts: Artifacts, path: Path, what: str | None = None, thumbnails: bool = False
+) -> dict[str, int]:
+    """Write all, or what belongs to ``what``, to a zip file of one JSON file and the artifacts; counts by kind.
+
+    Thumbnails show people's images, so they are left out where they are not asked for.
+    """
     from limner.memory.forgetting import belonging
 
     if path.exists():
@@ -80,6 +85,8 @@ def export(session: Session, artifacts: Artifacts, path: Path, what: str | None 
     rows = _all(session) if what is None else belonging(session, what)
     tables: dict[str, list[dict[str, Any]]] = {table.__tablename__: [] for table in TABLES}
     for row in rows:
+        if isinstance(row, ThumbnailRow) and not thumbnails:
+            continue
         record = {column.key: getattr(row, column.key) for column in row.__table__.columns}
         if isinstance(row, RunRow):  # where it ran is this machine's affair
             record |= {"directory": None, "host": None, "process": None, "process_started": None, "lease": None}

@@ -215,7 +215,8 @@ class Database:
             return
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
         former = {"alembic_version", *(table.__tablename__ for table in TABLES)}
-        if schema == SCHEMA and former <= set(inspect(connection).get_table_names("public")):
+        former &= set(inspect(connection).get_table_names("public"))  # an older memory has fewer tables
+        if schema == SCHEMA and {"alembic_version", "image_sets", "tasks", "runs", "evaluations"} <= former:
             for name in sorted(former):
                 connection.execute(text(f'ALTER TABLE public."{name}" SET SCHEMA "{schema}"'))
 

@@ -26,6 +26,7 @@ from limner.memory.schema import (
     StrategyRow,
     Table,
     TaskRow,
+    ThumbnailRow,
 )
 
 _ID = re.compile(r"\b(?:[0-9a-f]{64}|[0-9a-f]{12})\b")
@@ -87,7 +88,7 @@ def _came_directly_of(session: Session, row: Table, gathered: Gathering) -> Iter
             if row.sha256 in json.dumps(model.family):
                 yield model
     if isinstance(row, TaskRow):
-        for table in (FingerprintRow, RunRow, RecommendationRow):
+        for table in (FingerprintRow, ThumbnailRow, RunRow, RecommendationRow):
             yield from session.scalars(select(table).where(table.task_sha256 == row.sha256))
     if isinstance(row, RunRow):
         if row.model_sha256 is not None:
@@ -130,7 +131,8 @@ def _comes_directly_from(session: Session, row: Table) -> Iterable[Table | None]
     if isinstance(row, ModelRow):
         yield from _belonging_to(session, row.sha256)
     if isinstance(row, TaskRow):
-        yield from session.scalars(select(FingerprintRow).where(FingerprintRow.task_sha256 == row.sha256))
+        for table in (FingerprintRow, ThumbnailRow):
+            yield from session.scalars(select(table).where(table.task_sha256 == row.sha256))
 
 
 def _table(name: str) -> type[Table]:
@@ -175,7 +177,7 @@ def remaining(session: Session, artifacts: Artifacts, gone: Gathering) -> list[s
     found = []
     for table in TABLES:
         key, *_ = table.__mapper__.primary_key
-        if table in (CurveRow, EvaluationRow):  # numbers, but for their owner
+        if table in (CurveRow, EvaluationRow, ThumbnailRow):  # numbers, but for their owner
             owners = {owner for part in _parts(lost) for owner in session.scalars(select(key).where(key.in_(part)))}
             found += [f"{table.__tablename__} of {owner} are still there" for owner in sorted(owners)]
             continue

@@ -25,9 +25,11 @@ from limner.memory.schema import (
     StrategyRow,
     Table,
     TaskRow,
+    ThumbnailRow,
     content_id,
     plain,
 )
+from limner.memory.thumbnails import thumbnails
 from limner.model_file import encode
 from limner.types import CurvePoint, Params, Scores
 
@@ -52,7 +54,7 @@ def add_image_set(session: Session, images: ImageSet, parent: ImageSet | None) -
 
 
 def add_task(session: Session, task: Task, fingerprint: Fingerprint | None, parent: ImageSet | None) -> str:
-    """The sha256 of the task, its image sets and fingerprint kept with it."""
+    """The sha256 of the task, its image sets kept with it; with a fingerprint, that and thumbnails as well."""
     row = TaskRow(
         sha256=task.sha256, name=task.name, goal=task.goal, source=task.source, seed=task.seed,
         support_sha256=add_image_set(session, task.support, parent),
@@ -63,6 +65,10 @@ def add_task(session: Session, task: Task, fingerprint: Fingerprint | None, pare
         session.merge(
             FingerprintRow(task_sha256=task.sha256, features=fingerprint.features, content=fingerprint.to_json())
         )
+        if session.get(ThumbnailRow, task.sha256) is None and (
+            strip := thumbnails(getattr(task.support, "images", None))
+        ):
+            session.add(ThumbnailRow(task_sha256=task.sha256, strip=strip))
     return task.sha256
 
 

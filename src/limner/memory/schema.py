@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import JSON, BigInteger, ForeignKey, Index, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration. A memory at any other revision is either brought up to it or refused."""
 
 
@@ -107,6 +107,14 @@ class FingerprintRow(Table):
     task_sha256: Mapped[str] = mapped_column(ForeignKey("tasks.sha256"), primary_key=True)
     features: Mapped[str] = mapped_column(primary_key=True)
     content: Mapped[dict[str, Any]]
+
+
+class ThumbnailRow(Table):
+    """Small pictures of the first images that a task learns from (see :mod:`limner.memory.thumbnails`)."""
+
+    __tablename__ = "thumbnails"
+    task_sha256: Mapped[str] = mapped_column(ForeignKey("tasks.sha256"), primary_key=True)
+    strip: Mapped[str]
 
 
 class LearnerRow(Table):
@@ -224,7 +232,7 @@ class RecommendationRow(Table):
 
 
 TABLES: tuple[type[Table], ...] = (
-    ImageSetRow, TaskRow, FingerprintRow, LearnerRow, StrategyRow, ModelRow, RunRow, CurveRow, EvaluationRow,
-    RecommendationRow,
+    ImageSetRow, TaskRow, FingerprintRow, ThumbnailRow, LearnerRow, StrategyRow, ModelRow, RunRow, CurveRow,
+    EvaluationRow, RecommendationRow,
 )  # fmt: skip
 """All tables, each after those it refers to."""

@@ -376,10 +376,10 @@ class Memory:
         with self.database.reading() as session:
             return archive.verify(session, self.database, self.artifacts)
 
-    def export(self, path: str | Path, what: str | None = None) -> dict[str, int]:
-        """Write all, or what belongs to the reference ``what``, to one zip file; how much of each kind."""
+    def export(self, path: str | Path, what: str | None = None, thumbnails: bool = False) -> dict[str, int]:
+        """Write all, or what belongs to ``what``, to one zip file; how much of each kind. ``thumbnails``: those too."""
         with self.database.reading() as session:
-            return archive.export(session, self.artifacts, Path(path), what)
+            return archive.export(session, self.artifacts, Path(path), what, thumbnails)
 
     def import_(self, path: str | Path) -> dict[str, int]:
         """Take in an export; what is there already stays. How much of each kind was new. A damaged one is refused."""
