@@ -1,5 +1,7 @@
 """The step and the optimisers: against torch.optim, against hand-made updates, and their invariants."""
 
+import sys
+
 import pytest
 import torch
 
@@ -7,7 +9,7 @@ from limner.config import Strategy
 from limner.degradations import parse
 from limner.engine import fit
 from limner.engine.optimisers import create, named
-from limner.engine.step import gradients, init_states, owned, step
+from limner.engine.step import gradients, has_bfloat16, init_states, owned, step
 from limner.errors import LimnerError
 from limner.learners import create as create_learner
 from limner.tasks import Damaged, ImageSet, Task
@@ -184,3 +186,28 @@ def test_networks_can_compute_in_bfloat16_while_parameters_and_losses_stay_exact
     for name, value in exact.curve[0].values.items():
         if name.endswith(" loss"):
             assert fast.curve[0].values[name] == pytest.approx(value, rel=0.05, abs=0.02)
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_precision_is_bfloat16_where_the_machine_has_it_and_the_run_says_which(monkeypatch, has):
+    monkeypatch.setattr(sys.modules["limner.engine.step"], "has_bfloat16", lambda device: has)
+    task = Task("generate", "few", ImageSet(torch.randint(0, 256, (4, 1, 16, 16), dtype=torch.uint8), "random"), None)
+    learner = create_learner("vae", (1, 16, 16), width=4)
+    runs = {
+        word: fit(learner, task, Strategy(steps=1, batch=0, precision=word), seed=0)
+        for word in ("auto", "float32", "bfloat16")
+    }
+    like, unlike = ("bfloat16", "float32") if has else ("float32", "bfloat16")
+    same = {word: [torch.equal(runs["auto"].params[name], value) for name, value in runs[word].params.items()]
+            for word in (like, unlike)}  # fmt: skip
+    assert all(same[like])
+    assert not all(same[unlike])
+    assert [note.startswith(f"networks computed in {like}") for note in runs["auto"].notes] == [True]
+    assert runs["float32"].notes == []
+    assert ["only imitates bfloat16" in note for note in runs["bfloat16"].notes] == ([] if has else [True])
+
+
+def test_a_machine_that_does_not_tell_what_it_has_counts_as_one_without_bfloat16(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert not has_bfloat16.__wrapped__("cpu")
+    assert not has_bfloat16.__wrapped__("mps")

@@ -265,7 +265,7 @@ def test_adapt_restore_from_the_command_line(tmp_path, capsys, beside_clean):
     damaged = files(tmp_path / "noisy", noisy(pictures(4, 48)).images)
     clean = [files(tmp_path / "clean", pictures(5, 48, seed=8).images)] if beside_clean else []
     out = tmp_path / "run"
-    tiny = ["--option", "width=3", "--option", "depth=3", "--budget", "2steps", "--start", "scratch", "--out", str(out)]
+    tiny = ["--option", "width=3", "--option", "depth=5", "--budget", "2steps", "--start", "scratch", "--out", str(out)]
     assert main(["adapt", "restore", *clean, "--damaged", damaged + ",size=24", *tiny]) == 0
     told = json.loads((out / "run.json").read_text())
     run = Run.load(out)

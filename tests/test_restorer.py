@@ -320,9 +320,11 @@ def test_train_restorer_from_the_command_line(tmp_path, capsys):
     clean = files(tmp_path / "clean", list(pictures(5, side=32).images))
     out = tmp_path / "run"
     asked = ["train", "restorer", clean + ",size=16", "--degradation", "gaussian(25)", "--shots", "3"]
-    small = ["--option", "width=3", "--option", "depth=3", "--budget", "2steps"]
+    small = ["--option", "width=3", "--option", "depth=5", "--budget", "2steps"]
     assert main([*asked, *small, "--out", str(out)]) == 0
     told = json.loads((out / "run.json").read_text())
+    assert told["learner"]["options"] == {"network": "unet", "width": 3, "depth": 5, "loss": "l2"}
+    assert any(note.startswith("networks computed in") for note in told["notes"])
     assert {"psnr", "ssim", "absolute_error"} <= set(told["scores"]["values"])
     assert "damaged, restored, and as it truly is" in (out / "report.html").read_text()
     assert Trained.of(Run.load(out)).learned.endswith("under gaussian(25)")

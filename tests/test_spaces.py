@@ -9,6 +9,7 @@ from hypothesis import strategies as drawn
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.learners import CATALOGUE, create
+from limner.memory.portfolio import options_of
 from limner.restoration.catalogue import CATALOGUE as RESTORERS
 from limner.restoration.catalogue import restorer
 from limner.spaces import Knob, Space, space_of
@@ -61,7 +62,15 @@ def test_learners_and_strategies_take_whatever_their_space_draws(kind):
 def test_the_default_is_what_the_learner_and_the_portfolio_say(kind):
     space = space_of(kind)
     needed = {"classes": 3} if kind in ("classifier", "prototypical") else {}
-    assert space.default == learner_values(space, create(kind, (1, 16, 16), **needed).options, usual(kind))
+    assert space.default == learner_values(
+        space, create(kind, (1, 16, 16), **options_of(kind, needed)).options, usual(kind)
+    )
+
+
+def test_a_restorer_is_trained_as_a_user_without_options_wants_it():
+    assert create("restorer", (1, 16, 16), **options_of("restorer")).options["network"] == "unet"
+    assert usual("restorer").precision == usual("restorer", adapted=True).precision == "auto"
+    assert {"network": "unet", "width": 24, "depth": 8}.items() <= space_of("restorer").default.items()
 
 
 @pytest.mark.parametrize("name", [name for name in RESTORERS if name not in ("bm3d", "generative-prior")])

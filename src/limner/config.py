@@ -14,7 +14,7 @@ ACTIONS = ("restore-best", "lower-rate", "strengthen-r1", "raise-augmentation")
 UPDATES = ("full", "modulation", "low-rank")
 """How a start is adapted, as the words of ``Strategy.update``."""
 
-PRECISIONS = ("float32", "bfloat16")
+PRECISIONS = ("float32", "bfloat16", "auto")
 """How exact the networks' products are, as the words of ``precision``."""
 
 ENDLESS = 10**9
@@ -43,7 +43,8 @@ class Strategy:
     anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
     preserve        weight of how differently images lie among each other from those of the start (CDC; 0 = none)
     precision       ``float32``, or ``bfloat16`` for the networks' products in training: faster where the processor or
-                    GPU has it, and enough for most; parameters and losses stay as exact as they were
+                    GPU has it, and enough for most; parameters and losses stay as exact as they were. ``auto`` is
+                    ``bfloat16`` where it is the faster one (:func:`limner.engine.step.has_bfloat16`)
     early_stopping  whether held-out shots first tell how many of the steps to take (see ``limner.engine.held_out``)
     evaluate_every  steps between evaluations on the query set (0 = at the end only)
     guard           what is done when a game of several players goes wrong (see ``limner.engine.guard``): one or more of

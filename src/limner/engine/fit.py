@@ -13,6 +13,7 @@ from limner.engine.events import Listener, StopOnInterrupt
 from limner.engine.held_out import Features
 from limner.engine.run import Run
 from limner.engine.session import Judge, Opening, Session
+from limner.engine.step import precision_told
 from limner.errors import LimnerError
 from limner.learners import Learner
 from limner.tasks import Task
@@ -70,6 +71,8 @@ def fit(
         training = session.begin()
         session.guard.begin(training)
         session.save(training)  # a place that cannot be written to shows before the work, not after it
+    if (note := precision_told(strategy.precision, begun)) and note not in training.notes:
+        training.notes.append(note)
     session.tell("on_start", strategy.steps, strategy.seconds, training.step)
     ended = "failed"
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -14,6 +15,8 @@ from limner.types import Batch, Draws, Loss, Params
 
 States = dict[str, OptimiserState]
 """One optimiser state for each player."""
+
+_BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 class StepResult(NamedTuple):
@@ -92,17 +95,44 @@ def gradients(
     return dict(zip(own, found, strict=True)), loss
 
 
+@cache
+def has_bfloat16(device: str) -> bool:
+    """Whether the ``cpu`` or GPU (``cuda``) of this machine multiplies in bfloat16 by itself: others only imitate it,
+    which gives the same and takes longer than float32. An older PyTorch that does not tell counts as no."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    told: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(told.get(name) for name in _BFLOAT16)
+
+
 def precision(word: str, params: Params) -> AbstractContextManager[object]:
-    """Within it networks compute as ``Strategy.precision`` says, on the device of ``params``; float32 is as ever.
+    """Within it networks compute as ``Strategy.precision`` says, on the device of ``params``; float32 is as ever, and
+    ``auto`` is bfloat16 where the device has it (:func:`has_bfloat16`).
 
     >>> with precision("bfloat16", {"a": torch.ones(1)}):
     ...     (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
     torch.bfloat16
     """
-    if word == "float32":
+    device = _device(params)
+    if word == "float32" or (word == "auto" and not has_bfloat16(device)):
         return nullcontext()
-    device = next((value.device.type for value in params.values()), "cpu")
     return torch.autocast(device, dtype=torch.bfloat16)
+
+
+def precision_told(word: str, params: Params) -> str:
+    """What to tell of it in a run's notes: what ``auto`` came to, or that bfloat16 is slow here; else nothing."""
+    has = has_bfloat16(_device(params))
+    if word == "auto":
+        return "networks computed in " + ("bfloat16" if has else "float32, as this machine has no bfloat16 of its own")
+    if word == "bfloat16" and not has:
+        return "this machine only imitates bfloat16, which takes longer than float32; precision=auto would take that"
+    return ""
+
+
+def _device(params: Params) -> str:
+    return next((value.device.type for value in params.values()), "cpu")
 
 
 def dot(left: Params, right: Params) -> Tensor:

@@ -143,7 +143,7 @@ class Adviser:
         varied: list[Candidate] = []
         for entry in entries(task.goal, learner):
             if not entry.adapted:
-                described = describe(create(entry.learner, shape, **options))
+                described = describe(create(entry.learner, shape, **{**entry.options, **options}))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why, entry.name))
                 continue
             for reference, made_for, about in self._starts(entry.learner, shape, start):

@@ -6,7 +6,7 @@ A portfolio is hard to beat while a memory is small (Feurer et al. 2022, Auto-sk
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
@@ -24,6 +24,7 @@ class Entry:
     adapted   whether it begins from a meta-learned start (which then also says what the learner's options are)
     strategy  how it learns; its ``start`` is filled in
     why       what speaks for it, as the end of a sentence
+    options   of the learner, where they are others than its own defaults
     """
 
     name: str
@@ -31,6 +32,7 @@ class Entry:
     adapted: bool
     strategy: Strategy
     why: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,9 @@ _TRANSLATOR = Strategy(
 )  # fmt: skip
 
 _RESTORER = Strategy(
-    optimiser="adam", learning_rate=1e-3, batch=16, steps=4000, schedule="cosine", clip=1.0, evaluate_every=500
-)
+    optimiser="adam", learning_rate=1e-3, batch=8, steps=4000, schedule="cosine", clip=1.0, precision="auto",
+    evaluate_every=500,
+)  # fmt: skip
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
@@ -107,9 +110,11 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
         Entry("scratch", "cycle", False, _TRANSLATOR.replace(batch=8), "it needs no pairs"),
     ),
     "restore": (
-        Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, steps=200, evaluate_every=50),
-              "what it knows of other damage leaves little to learn"),
-        Entry("scratch", "restorer", False, _RESTORER, "a chain of convolutions tells the damage of what it sees"),
+        Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=200,
+              evaluate_every=50), "what it knows of other damage leaves little to learn"),
+        Entry("scratch", "restorer", False, _RESTORER.replace(warmup=100, ema=0.999), "a small U-Net, which looks far "
+              "around each pixel, learns more of it in the same time than a chain of convolutions",
+              {"network": "unet", "width": 24, "depth": 8}),
     ),
 }  # fmt: skip
 """Goal to entries, the surest first; ``benchmarks/generative_family.py`` trains by those from scratch."""
@@ -146,6 +151,27 @@ def entries(goal: str, learner: str | None = None) -> tuple[Entry, ...]:
     [('gan', True), ('gan', False)]
     """
     return tuple(entry for entry in PORTFOLIO.get(goal, ()) if learner in (None, entry.learner))
+
+
+def options_of(learner: str, asked: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The options that a kind of learner is trained with from scratch: those ``asked`` for over the usual ones.
+
+    >>> options_of("restorer", {"width": 16}), options_of("vae")
+    ({'network': 'unet', 'width': 16, 'depth': 8}, {})
+    """
+    listed = [entry for found in PORTFOLIO.values() for entry in found if entry.learner == learner]
+    return options_over(next((entry.options for entry in listed if not entry.adapted), {}), asked)
+
+
+def options_over(usual: Mapping[str, Any], asked: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``asked`` over ``usual`` options, which are left out where another network is asked for than theirs.
+
+    >>> options_over({"network": "unet", "depth": 8}, {"network": "dncnn"})
+    {'network': 'dncnn'}
+    """
+    asked = dict(asked or {})
+    another = asked.get("network", usual.get("network")) != usual.get("network")
+    return asked if another else {**usual, **asked}
 
 
 def goals_of(learner: str) -> list[Any]:

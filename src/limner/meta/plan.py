@@ -81,7 +81,7 @@ class MetaPlan:
     recompute       keep no graph of the inner loop but make each step's again on the way back: memory of one step
                     instead of all, for nearly twice the time
     channels_last   lay images out with channels innermost
-    precision       ``float32``, or ``bfloat16`` for the networks' products (on a GPU)
+    precision       ``float32``, or ``bfloat16`` for the networks' products (on a GPU), or ``auto``: as of a strategy
     device          ``cpu``, ``cuda``, or ``auto``: the GPU where there is one
 
     >>> MetaPlan.from_json(MetaPlan(steps=3).to_json()).steps

@@ -60,7 +60,10 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """For each kind of learner, what all algorithms begin with (under the empty name) and what one of them does instead."""
 
-OPTIONS: dict[str, dict[str, Any]] = {"classifier": {"network": "conv4", "width": 32}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "classifier": {"network": "conv4", "width": 32},
+    "restorer": {"network": "dncnn", "width": 32, "depth": 8},
+}
 """Options of a learner that is meta-trained, where they are others than for ordinary training."""
 
 IMAGES: dict[str, tuple[int, int]] = {

@@ -1,4 +1,4 @@
-"""The spaces of Limner's learners: defaults from the learners' own options and the portfolio, ranges from here."""
+"""The spaces of Limner's learners: defaults from the portfolio and else the learners' own options, ranges from here."""
 
 from __future__ import annotations
 
@@ -90,13 +90,14 @@ def learner_values(space: Space, options: dict[str, Any], strategy: Strategy) ->
 
 def _options(kind: str) -> list[Knob]:
     from limner.learners import CATALOGUE
+    from limner.memory.portfolio import options_of
 
-    words = _words()
+    words, usually = _words(), options_of(kind)
     made = []
     for name, parameter in list(inspect.signature(CATALOGUE[kind]).parameters.items())[1:]:
         if name in DECIDED:
             continue
-        default, when = parameter.default, CONDITIONS.get((kind, name))
+        default, when = usually.get(name, parameter.default), CONDITIONS.get((kind, name))
         if (kind, name) in words:
             made.append(Knob(name, "choice", default, words=words[kind, name], when=when))
         elif name in WHOLE and isinstance(default, int):

@@ -54,6 +54,7 @@ def adapt(
     """
     from limner.learners import create, describe
     from limner.memory import Adviser, Memory
+    from limner.memory.portfolio import options_over
 
     given_fields, limits = asked_strategy(fields, budget)
     check_learner(learner, goal)
@@ -93,7 +94,7 @@ def adapt(
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
-            network = create(advice.learner, shape, **advice.options | (options or {}))
+            network = create(advice.learner, shape, **options_over(advice.options, options))
         else:
             network = learner_of(begun, how.start if given is None else start, options, prepared.task)
         order = Order(

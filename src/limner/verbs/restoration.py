@@ -102,7 +102,7 @@ def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits
     return strategy.replace(
         optimiser=plan.inner_optimiser, betas=plan.inner_betas, learning_rate=plan.inner_rate, steps=plan.inner_steps,
         batch=plan.inner_batch or AT_ONCE, schedule="constant", warmup=0, clip=0.0, ema=0.0, evaluate_every=0,
-        seconds=0.0,
+        seconds=0.0, precision=plan.precision,
     ).within(*limits)  # fmt: skip
 
 

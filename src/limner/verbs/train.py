@@ -34,13 +34,13 @@ def train(
     """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
 
     ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); those left open are the
-    portfolio's for that learner. A restorer learns from pairs, ``A => B``, or from clean images that ``degradation``
+    portfolio's for that learner: of a restorer a small U-Net, in bfloat16 where the processor has it. A restorer learns from pairs, ``A => B``, or from clean images that ``degradation``
     damages anew at every step. A ``budget`` in time alone is all used. ``start`` is ``scratch`` or
     a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
     """
     from limner.learners import create, describe
     from limner.memory import Memory
-    from limner.memory.portfolio import entries, goals_of, learners
+    from limner.memory.portfolio import entries, goals_of, learners, options_of
 
     given_fields, limits = asked_strategy(fields, budget)
     if not goals_of(learner):
@@ -62,7 +62,7 @@ def train(
                 options = told_apart(options, prepared.task, spec)
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)
-            network = create(learner, shape, **(options or {}))
+            network = create(learner, shape, **options_of(learner, options))
         else:
             if (kind := begun.learner_description["kind"]) != learner:
                 raise LimnerError(f"the start {start} is a {kind}, not a {learner}; train that, or choose another")
