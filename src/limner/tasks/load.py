@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.tasks import cache
+from limner.tasks import cache, held
 from limner.tasks.arrays import ArraySource, open_digits, open_idx, open_npz
 from limner.tasks.convert import Array, Unusable, array_to_bytes, default_size, halved, is_grey, square
 from limner.tasks.files import FileSource, Item, open_folder, open_zip, read, size_of
@@ -46,30 +47,63 @@ def load(spec: str, *, progress: Progress | None = None, **options: Any) -> Imag
     """
     known = parse(spec, **options)
     name = str(known) if options else spec.strip()
+    if "classes" in known.options:  # a part, held by whoever wants it
+        return _load(known, name, progress)
+    return held.once(("images", name), lambda: _load(known, name, progress))
+
+
+def _load(known: Spec, name: str, progress: Progress | None) -> ImageSet:
+    """The image set of a spec that has been read."""
     if known.kind == "glyphs":
         from limner.tasks import glyphs
 
         return glyphs.load(known, name, progress)
-    opened = {"npz": open_npz, "idx": open_idx, "digits": open_digits}
-    if known.kind in opened:
-        return _from_arrays(opened[known.kind](known), known, name, progress)
-    if known.kind == "photos":
-        from limner.tasks.photos import open_photos
-
-        return _from_arrays(open_photos(known), known, name, progress)
-    if known.kind == "leaves":
-        from limner.tasks.leaves import open_leaves
-
-        return _from_arrays(open_leaves(known), known, name, progress)
-    if known.kind == "sprites":
-        from limner.tasks.sprites import open_sprites
-
-        return _from_arrays(open_sprites(known), known, name, progress)
+    if (opening := _opening(known.kind)) is not None:
+        return _from_arrays(_at_hand(known, opening), known, name, progress)
     if known.kind == "hf":
         from limner.tasks.hub import open_dataset
 
         return _from_files(open_dataset(known), known, name, progress)
     return _from_files((open_folder if known.kind == "folder" else open_zip)(known), known, name, progress)
+
+
+def _opening(kind: str) -> Callable[[Spec], ArraySource] | None:
+    """What opens the arrays of a kind of source; ``None`` where it has files."""
+    opening = {"npz": open_npz, "idx": open_idx, "digits": open_digits}
+    if kind == "photos":
+        from limner.tasks.photos import open_photos
+
+        return open_photos
+    if kind == "leaves":
+        from limner.tasks.leaves import open_leaves
+
+        return open_leaves
+    if kind == "sprites":
+        from limner.tasks.sprites import open_sprites
+
+        return open_sprites
+    return opening.get(kind)
+
+
+CHOSEN = ("classes", "limit", "part", "fit", "colour", "memory_limit")
+"""Options that say what is made of a source's arrays, not what they are."""
+
+
+def _at_hand(known: Spec, opening: Callable[[Spec], ArraySource]) -> ArraySource:
+    """The source of a spec. Where things are read once, its arrays are shared by specs that choose otherwise of it."""
+    if not held.holding():
+        return opening(known)
+
+    def read() -> ArraySource:
+        found = opening(known)
+        if int(np.prod(found.shape)) * found.dtype.itemsize > min(held.LARGEST, cache.memory_limit()):
+            return found
+        parts = list(found.parts())
+        return replace(found, parts=lambda: iter(parts))
+
+    made_of = tuple((name, value) for name, value in sorted(known.options.items()) if name not in CHOSEN)
+    found = held.once(("arrays", known.kind, known.path, made_of), read)
+    return replace(found, name=str(known), notes=list(found.notes))
 
 
 def kinds() -> dict[str, str]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limner.errors import LimnerError
-from limner.tasks import cache
+from limner.tasks import cache, held
 from limner.tasks.arrays import open_idx, open_npz
 from limner.tasks.convert import Unusable, array_to_bytes, halved, whole
 from limner.tasks.files import FileSource, open_folder, open_zip, read
@@ -53,6 +53,10 @@ def pictures(spec: str) -> Pictures:
     Where it says how to ``fit`` them, and of data that come with Limner, they are those that ``load`` gives.
     Raises :class:`LimnerError` where there are none, or more than fit in the memory.
     """
+    return held.once(("pictures", spec), lambda: _pictures(spec))
+
+
+def _pictures(spec: str) -> Pictures:
     known = parse(spec)
     colour, size = known.options.get("colour"), known.options.get("size")
     if "fit" in known.options or known.kind not in (*FILES, *ARRAYS) or _chosen_arrays(known):

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.seeds import derive
+from limner.tasks import held
 from limner.tasks.image_set import ImageSet
 from limner.tasks.spec import nearest
 from limner.tasks.task import Task
@@ -104,6 +105,10 @@ def load_table(spec: str) -> Table:
     >>> len(table), len(table.columns), len(table.class_names)
     (178, 13, 3)
     """
+    return held.once(("table", spec), lambda: _load(spec))
+
+
+def _load(spec: str) -> Table:
     kind, _, rest = spec.strip().partition(":")
     if kind == "sklearn":
         return _built_in(rest, spec)
