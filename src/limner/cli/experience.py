@@ -50,7 +50,7 @@ def tell(asked: dict[str, Any], own: dict[str, Any], place: dict[str, Any], json
         allowed = ("budget",)
         if said := [name for name in (*given, *(["out"] if out else [])) if name not in allowed]:
             show.alone(said[0], "--resume")
-        if said := [name for name in more if name not in ("tasks", "runs", "workers")]:
+        if said := [name for name in more if name not in ("tasks", "runs", "workers", "on")]:
             show.alone(f"--{said[0]}", "--resume")
         made = verb.resume(resumed, memory=memory, budget=given.get("budget"), **more, progress=True)
     else:

@@ -76,7 +76,13 @@ def meta_train(
         ),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(metavar="N", help="Of experience: processes that share the work (default: 1).")
+        int | None, typer.Option(metavar="N", help="Of experience: how many share the work (default: 1).")
+    ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PLACE", help="Of experience: ray (one of its own), or ray://HOST:PORT (default: processes here)."
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option(metavar="NAME", help="What to call the start in the memory.")] = None,
     option: options.LearnerOptions = None,
@@ -126,7 +132,7 @@ def meta_train(
         "budget": budget, "name": name, "seed": seed,
         "options": show.pairs(option), "fields": show.pairs(field), "config": config,
     }  # fmt: skip
-    own = {"tasks": tasks, "runs": runs, "each": each, "adviser": adviser, "workers": workers}
+    own = {"tasks": tasks, "runs": runs, "each": each, "adviser": adviser, "workers": workers, "on": on}
     if algorithm == "experience" or (resume is not None and experience.wrote(resume)):
         place = {"out": out, "memory": memory, "force": force, "resume": resume}
         experience.tell(asked | {"dry_run": dry_run or None}, own, place, json)
