@@ -78,6 +78,7 @@ LEARNERS = {
     "cycle": ("cycle", (1, 16, 16), {"input_channels": 1, "width": 1, "network": "unet", "fidelity": 1.0}, 0),
     "restorer": ("restorer", (1, 16, 16), {"width": 3, "depth": 3}, 0),
     "restorer drunet": ("restorer", (1, 16, 16), {"network": "drunet", "width": 2, "depth": 5}, 0),
+    "restorer that fills": ("restorer", (1, 16, 16), {"network": "drunet", "width": 2, "depth": 5, "lost": 0.5}, 0),
     "restorer ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
     "restorer unet": ("restorer", (3, 16, 16), {"network": "unet", "width": 2, "depth": 5, "loss": "charbonnier"}, 0),
     "restorer nafnet": ("restorer", (1, 16, 16), {"network": "nafnet", "width": 2, "depth": 5}, 0),

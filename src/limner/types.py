@@ -40,8 +40,8 @@ class Request:
     ``logits``: one row for each of ``images``. Images are float ``(n, c, h, w)`` in [0, 1], in and out. ``values``:
     predicted targets, one row for each of ``images``, which may then be inputs ``(n, features)``. ``translate``: the
     target of each of ``images``, which are inputs; ``translate back``: the input of each, which are targets.
-    ``restore``: each of ``images``, which are damaged, mended; ``noise`` is the standard deviation of theirs, ``(n,)``,
-    of intensities in [0, 1], where it is known.
+    ``restore``: each of ``images``, which are damaged, mended; ``noise`` is the standard deviation of theirs, ``(n,)``
+    or of each pixel ``(n, 1, h, w)``, of intensities in [0, 1], where it is known; 1 says that a pixel was lost.
     """
 
     what: Literal["sample", "reconstruct", "features", "logits", "values", "translate", "translate back", "restore"]

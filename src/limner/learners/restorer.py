@@ -13,6 +13,7 @@ from limner.learners.checks import check_words
 from limner.networks import Template
 from limner.networks.restorers import NETWORKS, TOLD, build, padded, reach
 from limner.objectives.alone import draw_hidden, hidden_pixels
+from limner.objectives.lost import LOST, REACH, draw_lost, filled
 from limner.types import Batch, Draws, Loss, Params, Request
 
 _TOGETHER = 2**18
@@ -34,11 +35,15 @@ class Restorer:
     An ``ffdnet`` or ``drunet`` is told how strong the noise is: in training the root mean square of x − y of each pair,
     which for noise of standard deviation σ is σ; in use what the request says, or where it says nothing, an estimate
     (:func:`noise_of`). The others find that out by themselves, and learn to for all damage that they are shown.
+    Those that are told can also learn to fill in lost pixels: of ``lost`` of all images each step takes some away
+    (:func:`limner.objectives.lost.draw_lost`), and tells that their noise is 1, as strong as the whole scale. Such
+    pixels are filled in roughly before the network sees them (:func:`limner.objectives.lost.filled`).
 
     network  ``dncnn``, ``ffdnet``, ``unet``, ``drunet`` or ``nafnet`` (see :mod:`limner.networks.restorers`)
     width    channels at full resolution; of an ``ffdnet`` at half
     depth    convolutions of a ``dncnn`` or ``ffdnet``; blocks in all of the others
     loss     ``l2``, ``l1`` or ``charbonnier``
+    lost     the share of images, from 0 to 1, from which each step takes pixels away, for ``ffdnet`` and ``drunet``
 
     >>> restorer = Restorer((1, 16, 16), width=4, depth=3)
     >>> request = Request("restore", images=torch.zeros(1, 1, 30, 21))
@@ -57,10 +62,18 @@ class Restorer:
         width: int = 32,
         depth: int = 8,
         loss: str = "l2",
+        lost: float = 0.0,
     ) -> None:
         check_words(self.kind, network=(network, NETWORKS), loss=(loss, LOSSES))
         self.image_shape = image_shape
         self.options: dict[str, Any] = {"network": network, "width": width, "depth": depth, "loss": loss}
+        if lost:
+            if not 0 < lost <= 1 or network not in TOLD:
+                raise LimnerError(
+                    f"lost={lost:g} cannot be used with the network {network}; give a share from 0 to 1, and a network "
+                    f"that can be told which pixels were lost: {' or '.join(TOLD)}"
+                )
+            self.options["lost"] = lost
         channels = image_shape[0]
         build(network, channels, 1, depth)  # a depth that is too small is told at once
         self._net = Template("net", lambda: build(network, channels, width, depth))
@@ -73,15 +86,22 @@ class Restorer:
     @property
     def reach(self) -> int:
         """How many pixels to each side a restored pixel depends on, at most."""
-        return reach(self.options["network"], self.options["depth"])
+        return reach(self.options["network"], self.options["depth"]) + (REACH if self.fills else 0)
+
+    @property
+    def fills(self) -> bool:
+        """Whether it learned to fill in lost pixels."""
+        return "lost" in self.options
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*``."""
         return self._net.init(seed)
 
     def draw(self, batch: Batch, generator: torch.Generator) -> Draws:
-        """Of damaged images alone, which pixels to hide; otherwise nothing, for the damage is in the batch."""
-        return {} if "images" in batch else draw_hidden(batch["inputs"], generator)
+        """Of damaged images alone, which pixels to hide; of pairs, which to lose: all other damage is in the batch."""
+        if "images" not in batch:
+            return draw_hidden(batch["inputs"], generator)
+        return {"lost": draw_lost(batch["inputs"], self.options["lost"], generator)} if self.fills else {}
 
     def loss(self, player: str, params: Params, batch: Batch, draws: Draws) -> Loss:
         """As the class says; terms ``absolute error`` and ``psnr`` (of the whole batch, in decibels)."""
@@ -91,6 +111,8 @@ class Restorer:
         if "images" in batch:
             clean, share = batch["images"], damaged.new_ones(())
             noise = (damaged - clean).square().mean((1, 2, 3)).clamp(min=_LEAST_SQUARE).sqrt()
+            if self.fills:
+                noise = torch.where(draws["lost"], LOST, noise[:, None, None, None])
             wrong = self.restored(params, damaged, noise) - clean
         else:
             noise, share = noise_of(damaged), draws["hidden"].to(damaged).mean()
@@ -104,14 +126,18 @@ class Restorer:
     def restored(self, params: Params, images: Tensor, noise: Tensor | None = None) -> Tensor:
         """``images (n, c, h, w)`` of any size, mended, not clipped; can be differentiated.
 
-        noise  standard deviations ``(n,)`` of intensities in [0, 1], which only those that are told it ask for
+        noise  standard deviations of intensities in [0, 1], ``(n,)`` or of each pixel ``(n, 1, h, w)``, which only
+               those that are told it ask for; where it is 1 the pixel was lost
         """
         height, width = images.shape[-2:]
+        told = self.options["network"] in TOLD
+        if told:
+            noise = noise_of(images) if noise is None else noise
+            if noise.ndim == 4:
+                images = filled(images, noise >= LOST) if self.fills else images
+                noise = padded(noise, self.multiple)
         whole = padded(images, self.multiple).movedim(-3, -1).contiguous().movedim(-1, -3)  # for faster convolutions
-        if self.options["network"] in TOLD:
-            damage = self._net(params, whole, noise_of(images) if noise is None else noise)
-        else:
-            damage = self._net(params, whole)
+        damage = self._net(params, whole, noise) if told else self._net(params, whole)
         return images - damage[..., :height, :width]  # type: ignore[no-any-return]
 
     def in_grey(self, params: Params) -> tuple[Restorer, Params]:
@@ -143,7 +169,8 @@ class Restorer:
     def predict(self, params: Params, request: Request, generator: torch.Generator) -> Tensor:
         """``restore``: the images, of any size, mended, in [0, 1], without gradients; ``request.noise`` where known.
 
-        Raises :class:`LimnerError` for images of another number of channels, or noise that is not one number each.
+        Raises :class:`LimnerError` for images of another number of channels, or noise that is neither one number for
+        each nor one for each pixel.
         """
         images, noise, channels = request.images, request.noise, self.image_shape[0]
         if request.what != "restore" or images is None:
@@ -153,8 +180,11 @@ class Restorer:
                 f"this restorer mends images of {_channels(channels)}, not those of shape {tuple(images.shape)}; "
                 "convert them, or restore channel by channel"
             )
-        if noise is not None and noise.shape != (len(images),):
-            raise LimnerError(f"noise of shape {tuple(noise.shape)} is not one number for each of {len(images)} images")
+        if noise is not None and noise.shape not in ((len(images),), (len(images), 1, *images.shape[2:])):
+            raise LimnerError(
+                f"noise of shape {tuple(noise.shape)} is not one number for each of {len(images)} images, nor for each "
+                "of their pixels"
+            )
         together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
         noise = noise_of(images) if noise is None else noise
         with torch.no_grad():

@@ -64,14 +64,16 @@ class FFDNet(nn.Module):
         self.body = DnCNN(4 * channels, width, depth, inputs=4 * channels + 1)
 
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
-        """``images (n, c, h, w)`` of even sides and the standard deviation of their noise, ``(n,)``."""
+        """``images (n, c, h, w)`` of even sides, and the standard deviation of their noise as :func:`joined` takes it."""
         folded = functional.pixel_unshuffle(images, 2)
+        noise = noise if noise.ndim == 1 else functional.avg_pool2d(noise, 2)
         return functional.pixel_shuffle(self.body(joined(folded, noise)), 2)
 
 
 def joined(maps: Tensor, noise: Tensor) -> Tensor:
-    """``maps (n, c, h, w)`` with one more channel, each image's ``noise (n,)`` everywhere."""
-    return torch.cat([maps, noise.to(maps)[:, None, None, None].expand(-1, 1, *maps.shape[2:])], 1)
+    """``maps (n, c, h, w)`` with one more channel: each image's ``noise (n,)`` everywhere, or ``(n, 1, h, w)``."""
+    noise = noise if noise.ndim == 4 else noise[:, None, None, None]
+    return torch.cat([maps, noise.to(maps).expand(-1, 1, *maps.shape[2:])], 1)
 
 
 class ResidualBlock(nn.Module):
@@ -156,7 +158,7 @@ class Scales(nn.Module):
         _begin_small(self.head)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """``(n, c, h, w)`` of sides that are multiples of 4, and ``noise (n,)`` if it is told, to the same."""
+        """``(n, c, h, w)`` of sides that are multiples of 4, and ``noise`` if it is told (:func:`joined`), to the same."""
         maps, kept = self.stem(images if noise is None else joined(images, noise)), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             kept.append(blocks(maps))

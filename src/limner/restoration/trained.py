@@ -10,7 +10,9 @@ from torch import Tensor
 
 from limner.errors import LimnerError
 from limner.learners.restorer import Restorer as Network
+from limner.learners.restorer import noise_of
 from limner.networks.restorers import TOLD
+from limner.objectives.lost import LOST, filled
 from limner.restoration.base import Knowledge, check
 from limner.types import Params
 
@@ -24,8 +26,9 @@ _TOGETHER = 2**20
 class Trained:
     """A network that learned from damaged and clean images (:class:`limner.learners.Restorer`).
 
-    It takes damage for such as it learned from: of what is known only the noise is told to it, and only where it asks
-    (:data:`limner.networks.restorers.TOLD`). A network for grey images mends colours one by one; one for colour takes
+    It takes damage for such as it learned from: of what is known the noise is told to it where it asks
+    (:data:`limner.networks.restorers.TOLD`), and lost pixels where it learned to fill them in; without noise, what was
+    seen is then kept exactly. A network for grey images mends colours one by one; one for colour takes
     grey as three alike.
 
     learner, params  of the run
@@ -74,16 +77,32 @@ class Trained:
         """The images mended; nothing is random."""
         check(self, images, knowledge)
         wanted, given = self.learner.image_shape[0], images.shape[1]
-        apart = images.flatten(0, 1)[:, None] if wanted == 1 else images.expand(-1, wanted, -1, -1)
+        apart = self._apart(images)
+        levels = self._levels(knowledge, images)
         params = {name: value.to(images) for name, value in self.params.items()}
         together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
         with torch.no_grad():
             parts = [
-                self.learner.restored(params, part, self._level(knowledge, part))
-                for part in torch.split(apart, together)
+                self.learner.restored(params, part, level)
+                for part, level in zip(torch.split(apart, together), torch.split(levels, together), strict=True)
             ]
         found = torch.cat(parts)
-        return found.view(images.shape) if wanted == 1 else found if given == wanted else found.mean(1, keepdim=True)
+        made = found.view(images.shape) if wanted == 1 else found if given == wanted else found.mean(1, keepdim=True)
+        if self.learner.fills and knowledge.mask is not None and knowledge.noise == 0:
+            return torch.where(knowledge.mask.to(images) > 0, images, made)
+        return made
 
-    def _level(self, knowledge: Knowledge, images: Tensor) -> Tensor | None:
-        return None if knowledge.noise is None else images.new_full((len(images),), knowledge.noise)
+    def _apart(self, images: Tensor) -> Tensor:
+        """As the network takes them: colours one by one, or grey as so many alike."""
+        wanted = self.learner.image_shape[0]
+        return images.flatten(0, 1)[:, None] if wanted == 1 else images.expand(-1, wanted, -1, -1)
+
+    def _levels(self, knowledge: Knowledge, images: Tensor) -> Tensor:
+        """What the network is told of the noise of each that it takes: one number, or one for each pixel."""
+        mask, apart, lost = knowledge.mask, self._apart(images), None
+        if self.learner.fills and mask is not None:
+            lost = self._apart(mask.to(images).expand_as(images)).amin(1, keepdim=True) == 0
+            apart = filled(apart, lost)
+        noise = knowledge.noise
+        levels = noise_of(apart) if noise is None else images.new_full((len(apart),), noise)
+        return levels if lost is None else torch.where(lost, LOST, levels[:, None, None, None])
