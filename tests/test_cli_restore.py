@@ -1,6 +1,7 @@
 """``limner restore``: whole files mended, told of, judged; the originals untouched, what cannot be read named."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,16 @@ from skimage import data
 
 from limner.cli.main import main
 from limner.degradations import parse
+from limner.learners import create
 from limner.restoration import Knowledge, restorer
-from limner.restoration.judge import judge
+from limner.restoration.estimate import Blur, Found
+from limner.restoration.judge import Judgement, judge
+from limner.restoration.picture_file import target_name
+from limner.restoration.trained import Trained
 from limner.seeds import generator
+from limner.tasks.files import Item
+from limner.verbs.restore_again import method_sha256
+from limner.verbs.restore_asked import own_names
 
 CLEAN = torch.from_numpy(data.camera()[100:196, 180:276]).float()[None, None] / 255
 
@@ -54,7 +62,7 @@ def test_a_folder_is_mended_file_by_file(folder, capsys):
     told, record = told_of(folder / "made")
     assert {path: path.read_bytes() for path in before} == before
     assert sorted(told) == ["black.png", "clean.png", "floats.tif", "inner/deep.tiff", "noisy.png"]
-    assert printed["left_out"] == record["left_out"] == ["broken.png is left out: it is not an image"]
+    assert printed["left_out"] == record["left_out"] == {"broken.png": "it is not an image"}
     for name in ("clean.png", "black.png"):
         assert told[name]["left_as_it_was"]
         assert np.array_equal(np.asarray(Image.open(f"made/{name}")), np.asarray(Image.open(f"in/{name}")))
@@ -66,7 +74,7 @@ def test_a_folder_is_mended_file_by_file(folder, capsys):
     assert (deep.dtype, deep.shape) == (np.uint16, (96, 96, 3))
     page = (folder / "made" / "report.html").read_text()
     assert all(f"<h2>{name}</h2>" in page for name in told)
-    assert "broken.png is left out" in page
+    assert "<li>broken.png: it is not an image</li>" in page
     assert 'src="http' not in page
 
 
@@ -111,7 +119,7 @@ def test_a_mask_and_a_degradation_overrule_what_is_found(folder):
         (["wavelets", "in/noisy.png", "--degradation", "gaussian(5..50)"], "leaves open"),
         (["wavelets", "in/noisy.png", "--mask", "in/black.png"], "black all over"),
         (["biharmonic", "in/noisy.png", "--mask", "white.png"], "has 9×8 pixels and the image 96×96"),
-        (["wavelets", "in/broken.png"], "nothing could be restored; broken.png is left out"),
+        (["wavelets", "in/broken.png"], "nothing could be restored; broken.png is left out: it is not an image"),
         (["total-variation", "in/noisy.png", "--tile", "50"], "too small"),
         (["auto", "in", "--out", "in", "--force"], "was not written by Limner"),
     ],
@@ -124,23 +132,124 @@ def test_mistakes_are_told_in_a_sentence(folder, capsys, words, told):
     assert "Traceback" not in complaint
 
 
-def test_ctrl_c_keeps_what_is_done(folder, monkeypatch, capsys):
+def stopping_after(monkeypatch, count):
+    """The names of results that get written, until Ctrl-C in place of one more than ``count``."""
     from limner.restoration import picture_writing
 
     write, written = picture_writing.write, []
 
     def stopping(path, picture, images):
-        if written:
+        if len(written) == count:
             raise KeyboardInterrupt
-        written.append(path)
+        written.append(path.name)
         write(path, picture, images)
 
     monkeypatch.setattr(picture_writing, "write", stopping)
-    assert main(["restore", "wavelets", "in", "--no-check", "--out", "made"]) == 130
+    return written
+
+
+RESTORE = ["restore", "wavelets", "in", "--no-check", "--out", "made"]
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_same_command_goes_on(folder, monkeypatch, capsys):
+    with monkeypatch.context() as patched:
+        stopping_after(patched, 2)
+        assert main(RESTORE) == 130
+    assert "the same command goes on" in capsys.readouterr().err
     told, record = told_of(folder / "made")
     assert record["state"] == "stopped"
-    assert [folder / "made" / one["file"] for one in told.values()] == [folder / path for path in written]
+    assert list(told) == ["black.png", "clean.png"]
     assert "Stopped by hand" in (folder / "made" / "report.html").read_text()
+
+    written = stopping_after(monkeypatch, 99)
+    before = {path: path.read_bytes() for path in folder.glob("in/**/*.*")}
+    assert main(RESTORE) == 0
+    assert written == ["noisy.png", "deep.tiff"]
+    assert "2 of them were done before" in capsys.readouterr().out
+    again, record = told_of(folder / "made")
+    assert list(again) == ["black.png", "clean.png", "noisy.png", "inner/deep.tiff"]
+    assert {name: again[name] for name in told} == told
+    assert record["state"] == "finished"
+    page = (folder / "made" / "report.html").read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in again)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_only_what_is_the_same_is_skipped(folder, monkeypatch, capsys):
+    assert main(RESTORE) == 0
+    written = stopping_after(monkeypatch, 99)
+    (folder / "made" / "clean.png").unlink()
+    (folder / "made" / "black.png").write_bytes(b"spoilt by someone")
+    save("in/noisy.png", CLEAN + 0.1)
+    capsys.readouterr()
+    assert main([*RESTORE, "--json"]) == 0
+    assert written == ["black.png", "clean.png", "noisy.png"]
+    assert json.loads(capsys.readouterr().out)["skipped"] == ["inner/deep.tiff"]
+    for other in ([*RESTORE, "--noise", "10"], ["restore", "total-variation", *RESTORE[2:]]):
+        assert main(other) == 2
+        assert "made by another command" in capsys.readouterr().err
+    assert written == ["black.png", "clean.png", "noisy.png"]
+    assert main([*RESTORE, "--force"]) == 0
+    assert len(written) == 3 + 4
+
+
+def test_a_run_trained_anew_is_another_method():
+    nets = [create("restorer", (1, 16, 16), width=3, depth=3) for _ in range(3)]
+    first, same, other = (
+        method_sha256(Trained(net, net.init(seed), "run")) for net, seed in zip(nets, (0, 0, 1), strict=True)
+    )
+    assert first == same != other
+    assert method_sha256(None) == method_sha256(restorer("starter")) != first
+    prior = Trained(nets[0], nets[0].init(0), "run")
+    assert method_sha256(restorer("plug-and-play", prior=prior)) == first
+
+
+def test_a_damaged_record_is_no_reason_to_guess(folder, capsys):
+    assert main(RESTORE) == 0
+    (folder / "made" / "restored.json").write_text("{")
+    assert main(RESTORE) == 2
+    assert "restored.json is damaged" in capsys.readouterr().err
+
+
+def test_results_keep_their_names_unless_two_would_have_the_same(folder):
+    names = ["a.png", "a.jpg", "b.jpg", "c.jpg", "c.webp", "c.jpg.jpg", "D.jpg", "d.png"]
+    items = [Item(name, "", 0, lambda: None) for name in names]
+    assert own_names([target_name(name) for name in names], items) == [
+        "a.png", "a.jpg.png", "b.png", "c.jpg.png.png", "c.webp.png", "c.jpg.png", "D.jpg.png", "d.png",
+    ]  # fmt: skip
+    for name in ("a.png", "a.jpg"):
+        Image.new("L", (20, 20), 99).save(f"in/inner/{name}")
+    assert main(["restore", "wavelets", "in/inner", "--no-check", "--out", "made"]) == 0
+    assert sorted(path.name for path in (folder / "made").glob("*.*g")) == ["a.jpg.png", "a.png"]
+
+
+def test_what_several_images_have_in_common_is_told_once(folder, capsys):
+    assert main(["restore", "total-variation", "in", "--tile", "50", "--out", "made"]) == 2
+    complaint = capsys.readouterr().err
+    assert complaint.count("too small") == 1
+    assert "left out" not in complaint
+    assert not Path("made").exists()
+    save("mask.png", torch.ones(1, 1, 7, 5))
+    assert main(["restore", "biharmonic", "in", "--mask", "mask.png", "--out", "made"]) == 2
+    assert capsys.readouterr().err.count("has 5×7 pixels and the image 96×96") == 1
+
+
+def test_what_is_told_is_short():
+    told = [
+        *Found(0.1, "gaussian", impulses=0.1, lost=0.5, blur=Blur(2.0, 0.9), blocks=1.5).sentences(),
+        *Found(0.1, "poisson_gaussian", 30.0, 0.02, blur=Blur(2.0, 0.1)).sentences(),
+        *Found(0.1, "coarse").sentences(), *Found(None).sentences(), *Found(0.001).sentences(),
+        *Judgement(0.1, 0.4, 0.0, 0.02, 0.03, "non-local-means", 0.03, 0.1).sentences(),
+        *Judgement(0.1, 0.0, 0.5, 0.02, 0.03, "wavelets", 0.3, 0.1).sentences(),
+    ]  # fmt: skip
+    assert max(len(sentence) for sentence in told if "--degradation" not in sentence) <= 100
+    assert all(sentence[0].isupper() or sentence[0].isdigit() for sentence in told)
+    assert all(sentence.endswith(".") and ". " not in sentence for sentence in told)
+    texts = [re.search('--degradation "(.*)"', sentence) for sentence in told]
+    assert [str(parse(text[1])) for text in texts if text] == [
+        "blur(gaussian,width=2)+missing(0.5)+gaussian(25.5)+salt_and_pepper(0.1)",
+        "blur(gaussian,width=2)+poisson_gaussian(30,sigma=5.1)",
+    ]
 
 
 def test_the_judgement_tells_detail_from_noise():
@@ -152,8 +261,8 @@ def test_the_judgement_tells_detail_from_noise():
     wrong = judge(method, noisy, blurred, knowledge, generator(0))
     assert abs(right.neighbours) < 0.1 < wrong.neighbours
     assert abs(right.edges) < 0.25 < wrong.edges
-    assert "looks like noise alone" in right.sentences()[0]
-    assert "some of the picture's detail" in wrong.sentences()[0]
+    assert "looks like noise alone" in right.sentences()[1]
+    assert "Some of the picture's detail" in wrong.sentences()[1]
     truth = float((method.restore(noisy, knowledge, generator(0)) - CLEAN).square().mean().sqrt())
     assert right.foretold is not None
     assert 0.7 * truth < right.foretold < 2.5 * truth

@@ -133,7 +133,8 @@ def restore(
 
     What is wrong with an image is estimated from it alone and told: noise and its kind, lost pixels, blur. What was
     removed, pixels hidden from the method and a second method say how far to trust it. All is in restored.json and on
-    a page, before and after. JPEG and other formats that would lose something become PNG.
+    a page, before and after. JPEG and other formats that would lose something become PNG. After Ctrl-C the same command
+    with the same --out goes on: images that are done are skipped.
 
     \b
       starter                       noise of any kind, mild blur and JPEG, of unknown strength; what auto takes
@@ -143,6 +144,7 @@ def restore(
       plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD-or-RUN
       generative-prior              the same, for images such as a GAN or VAE makes; -o run=RUN
     """
+    from limner.verbs import restore_asked
     from limner.verbs.restore import restore as verb
 
     made = verb(
@@ -150,9 +152,14 @@ def restore(
         tile=tile, check=check, out=out, memory=memory, seed=seed, force=force, progress=True,
     )  # fmt: skip
     told = [f"{len(made.images):,} images in {made.directory}"]
-    for one in made.record["images"][:5]:
+    if made.skipped:
+        told.append(f"{len(made.skipped):,} of them were done before and are as they were")
+    for one in [one for one in made.record["images"] if one["image"] not in made.skipped][:5]:
         told += [one["image"], *(f"  {sentence}" for sentence in one["sentences"])]
-    told += [f"  {reason}" for reason in made.left_out]
+    told += restore_asked.told_once(made.left_out)
     show.lines({**vars(made), "page": made.page}, [*told, f"before and after: {made.page}"], json)
     if made.state == "stopped":
-        raise show.Stopped(f"stopped by hand; the {len(made.images):,} images that were done are in {made.directory}")
+        same = "the same command" if out is not None else f"the same command with --out {made.directory}"
+        raise show.Stopped(
+            f"stopped by hand; the {len(made.images):,} images that were done are in {made.directory}; {same} goes on"
+        )

@@ -49,42 +49,43 @@ class Judgement:
     noise: float | None = None
 
     def sentences(self) -> list[str]:
-        """The same for a reader, on the scale 0–255.
+        """The same for a reader, on the scale 0–255: short, one fact each.
 
-        >>> Judgement(0.1, 0.01, 0.02).sentences()[0].split(":")[-1]
-        ' it looks like noise alone.'
+        >>> Judgement(0.1, 0.01, 0.02).sentences()
+        ['What was removed: 25.5 of 255.', 'It looks like noise alone.']
         """
-        told = f"What was removed: {255 * self.removed:.1f} of 255"
-        told += f" (the noise: {255 * self.noise:.1f})" if self.noise else ""
-        told += f". Neighbours in it correlate by {self.neighbours:.2f}, its strength with edges by {self.edges:.2f}:"
         if self.removed < 0.5 / 255:
-            told = "What was seen was kept."
-        elif self.edges > UNRELATED:
-            told += " some of the picture's detail, or other damage, is in it."
-        elif abs(self.neighbours) > WHITE:
-            told += " the noise is coarse, or detail was lost."
+            found = ["What was seen was kept."]
         else:
-            told += " it looks like noise alone."
-        found = [told]
+            noise = f" (the noise: {255 * self.noise:.1f})" if self.noise else ""
+            found = [f"What was removed: {255 * self.removed:.1f} of 255{noise}."]
+            if self.edges > UNRELATED:
+                found.append(
+                    "Some of the picture's detail, or other damage, is in it: it correlates with edges by "
+                    f"{self.edges:.2f}."
+                )
+            elif abs(self.neighbours) > WHITE:
+                found.append(
+                    f"The noise is coarse, or detail was lost: neighbours in it correlate by {self.neighbours:.2f}."
+                )
+            else:
+                found.append("It looks like noise alone.")
         if self.foretold == 0.0 and self.noise:
             found.append("Hidden pixels were foretold nearer than such noise allows; give a smaller --noise.")
         elif self.foretold is not None and self.around is not None and self.noise:
-            quality = f"about {-20 * log10(max(self.foretold, 1e-4)):.0f} dB"
             better = (
                 "better than" if self.foretold < 0.9 * self.around else
                 "about as well as" if self.foretold < 1.1 * self.around else "worse than"
             )  # fmt: skip
-            found.append(
+            found += [
                 f"Hidden pixels were foretold to {255 * self.foretold:.1f} of 255, {better} by their neighbours' mean "
-                f"({255 * self.around:.1f}): a PSNR of {quality}, if the noise is as was found."
-            )
+                f"({255 * self.around:.1f}).",
+                f"So the PSNR is about {-20 * log10(max(self.foretold, 1e-4)):.0f} dB, if the noise is as was found.",
+            ]
         if self.apart is not None:
             share = self.apart / max(self.removed, 1e-6)
             agree = "the two agree" if share < AGREEING else "look at what was removed"
-            found.append(
-                f"Another method, {self.second}, differs by {255 * self.apart:.1f} of 255, {100 * share:.0f}% of what "
-                f"was removed: {agree}."
-            )
+            found.append(f"Another method, {self.second}, differs by {255 * self.apart:.1f} of 255: {agree}.")
         return found
 
 

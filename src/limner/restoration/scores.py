@@ -16,8 +16,8 @@ MOST_PARTS = 16
 """Of a picture that features are taken of."""
 
 
-def against(damaged: Tensor, restored: Tensor, clean: Tensor) -> tuple[dict[str, float], str]:
-    """Scores of ``(1, c, h, w)`` in [0, 1] against the clean one, before and after, and a sentence that tells them.
+def against(damaged: Tensor, restored: Tensor, clean: Tensor) -> tuple[dict[str, float], list[str]]:
+    """Scores of ``(1, c, h, w)`` in [0, 1] against the clean one, before and after, and sentences that tell them.
 
     PSNR in decibels, SSIM, and the distance of features (:func:`feature_distance`); those of the damaged picture are
     left out where it is of another size. Raises :class:`LimnerError` where the clean one does not fit the restored one.
@@ -30,14 +30,16 @@ def against(damaged: Tensor, restored: Tensor, clean: Tensor) -> tuple[dict[str,
             scores[f"ssim_{when}"] = float(structural_similarities(made, true))
             scores[f"feature_distance_{when}"] = feature_distance(made, true)
 
-    def told(name: str, form: str) -> str:
+    def told(what: str, name: str, form: str, unit: str = "") -> str:
         before = scores.get(f"{name}_before")
-        return format(scores[f"{name}_after"], form) + ("" if before is None else f" (before: {before:{form}})")
+        less = "" if before is None else f" (before: {before:{form}})"
+        return f"{what}: {scores[f'{name}_after']:{form}}{unit}{less}."
 
-    return scores, (
-        f"Against the truth: PSNR in dB {told('psnr', '.2f')}, SSIM {told('ssim', '.4f')}, distance in {NETWORK} "
-        f"features {told('feature_distance', '.3f')}."
-    )
+    return scores, [
+        told("PSNR against the truth", "psnr", ".2f", " dB"),
+        told("SSIM against the truth", "ssim", ".4f"),
+        told(f"Distance to the truth in {NETWORK} features", "feature_distance", ".3f"),
+    ]
 
 
 def feature_distance(images: Tensor, truth: Tensor) -> float:

@@ -171,7 +171,7 @@ def foreseen_error(learner: Learner, params: Params, query: Alone, seed: int) ->
     import torch
 
     from limner.learners.restorer import Restorer
-    from limner.restoration.estimate import FEWEST_PATCHES, SIDE, noise_level
+    from limner.restoration.noise import FEWEST_PATCHES, SIDE, noise_level
     from limner.seeds import generator
 
     assert isinstance(learner, Restorer)

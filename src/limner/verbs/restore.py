@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
-from limner.verbs import directories, restore_asked
+from limner.verbs import directories, restore_again, restore_asked
 from limner.verbs.restore_asked import PAGE, RECORD, Asked
 
 if TYPE_CHECKING:
@@ -27,27 +29,39 @@ SMALLEST = 16
 SHOWN = 40
 """Images on the page, at most."""
 
+RECORD_SECONDS = 10.0
+"""How often the record is brought up to date, so that little is done again after a crash."""
+
 
 @dataclass
 class Restored:
     """What was written, and how.
 
     record  what ``restored.json`` holds: the method, what was asked, and of each image what was found and judged
-    images  the files written
-    left_out  of each file that could not be restored, why
+    images  the files written, now or before
+    skipped  the names of the images that an earlier run of the same command had done
+    left_out  of each file that could not be restored, by its name, why
     state   ``finished`` or ``stopped``
     """
 
     directory: Path
     record: dict[str, Any]
     images: list[Path] = field(default_factory=list)
-    left_out: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    left_out: dict[str, str] = field(default_factory=dict)
     state: str = "running"
 
     @property
     def page(self) -> Path:
         """The page with each image before and after, and what was removed."""
         return self.directory / PAGE
+
+    def keep(self, told: dict[str, dict[str, Any]], items: Sequence[Item]) -> None:
+        """Bring ``restored.json`` up to date with what is ``told`` of each of ``items`` that is done, by its name."""
+        images = [told[item.name] for item in items if item.name in told]
+        self.images = [self.directory / one["file"] for one in images]
+        self.record |= {"state": self.state, "images": images, "left_out": self.left_out, "peak_memory": _peak()}
+        directories.write_json(self.directory / RECORD, self.record)
 
 
 def restore(
@@ -81,7 +95,8 @@ def restore(
 
     ``out`` (``None``: a new directory in ``runs``) gets the images, of the same size, type, alpha, EXIF and colour
     profile (as PNG where the format would lose something), ``restored.json`` and ``report.html``. Stopped by Ctrl-C,
-    what is done stays. Raises :class:`LimnerError` where nothing could be restored.
+    what is done stays, and the same call with the same ``out`` goes on: an image of the same bytes whose result is
+    there is skipped. Raises :class:`LimnerError` where nothing could be restored.
     """
     from limner.reports.restored import write
     from limner.restoration.picture_file import target_name
@@ -89,58 +104,76 @@ def restore(
     from limner.tasks.convert import Unusable
     from limner.verbs.line import listeners
 
-    tile = TILE if tile is None else tile
-    if tile < 0:
+    if tile is not None and tile < 0:
         raise LimnerError(f"a tile of {tile} pixels cannot be; give a --tile from 0, which is none")
     if noise is not None and not 0 <= noise <= 255:
         raise LimnerError(f"a noise of {noise:g} cannot be; give --noise from 0 to 255")
     if truth is not None and not Path(truth).expanduser().exists():
         raise LimnerError(f"there is nothing at {truth}; give as truth a folder of clean images of the same names")
     items, root = restore_asked.files(source)
-    directory = directories.claim(out, f"{Path(source).name}-restored", force)
-    if directory.resolve() == root.resolve():
-        raise LimnerError(f"{directory} is where the images are, and these are only read; choose another --out")
     asked = Asked(
         restore_asked.settled(degradation), noise, None if mask is None else restore_asked.mask_at(mask), str(mask)
     )
     given = None if method == "auto" else restore_asked.method_of(method, options or {}, memory)
     if given is None and options:
         raise LimnerError("auto takes no options; name a method to give it some")
-    names = restore_asked.own_names([target_name(item.name) for item in items], items)
+    restore_asked.check_tile(given, tile)
+    tile = TILE if tile is None else tile
     request = {
-        "verb": "restore", "method": method, "source": str(source), "degradation": asked.degradation, "noise": noise,
-        "mask": None if mask is None else str(mask), "tile": tile, "seed": seed,
+        "verb": "restore", "method": method, "method_sha256": restore_again.method_sha256(given),
+        "options": options or {}, "source": str(source), "degradation": asked.degradation, "noise": noise,
+        "mask": None if mask is None else str(mask),
+        "mask_sha256": None if mask is None else restore_again.sha256_of(Path(mask).expanduser()),
+        "truth": None if truth is None else str(truth), "tile": tile, "check": check, "seed": seed,
     }  # fmt: skip
-    directories.begin(directory, request)
-    made = Restored(directory, {"asked": request, "images": []})
+    earlier = restore_again.place(out, f"{Path(source).name}-restored", request, force)
+    directory = earlier.directory
+    if directory.resolve() == root.resolve():
+        raise LimnerError(f"{directory} is where the images are, and these are only read; choose another --out")
+    names = restore_asked.own_names([target_name(item.name) for item in items], items)
+    if not earlier.began:
+        directories.begin(directory, request)
+    made = Restored(directory, {"state": "running", "asked": request, "images": []})
+    told = dict(earlier.images)
     shown: list[Shown] = []
     bars = listeners(progress, "restoring")
     for bar in bars:
         bar.on_start(100 * len(items), 0.0)
+    recorded = float("-inf")
     try:
         for done, (item, name) in enumerate(zip(items, names, strict=True)):
             one = _One(item, directory / name, asked, given, tile, check, seed, truth, done, bars)
+            pictures: Shown | None = None
             try:
-                told, pictures = one.restore()
+                source_sha256 = one.source_sha256()
+                again = earlier.made(item, name, source_sha256)
+                if again is None:
+                    found, pictures = one.restore()
+                    told[item.name] = {"image": item.name, "file": name, "source_sha256": source_sha256, **found}
+                else:
+                    made.skipped.append(item.name)
+                    if len(shown) < SHOWN:
+                        pictures = one.shown(again)
             except (LimnerError, Unusable) as reason:
-                made.left_out.append(f"{item.name} is left out: {reason}")
+                made.left_out[item.name] = str(reason)
+                told.pop(item.name, None)
                 continue
-            made.images.append(directory / name)
-            made.record["images"].append({"image": item.name, "file": name, **told})
-            if len(shown) < SHOWN:
+            if pictures is not None and len(shown) < SHOWN:
                 shown.append(pictures)
+            if again is None and time.monotonic() - recorded > RECORD_SECONDS:
+                made.keep(told, items)
+                recorded = time.monotonic()
         made.state = "finished"
     except KeyboardInterrupt:
         made.state = "stopped"
     finally:
         for bar in bars:
             bar.on_end(made.state if made.state != "running" else "failed")
-    if not made.images and made.state == "finished":
-        directories.abandon(directory)
-        more = f"; and {len(made.left_out) - 3:,} more" if len(made.left_out) > 3 else ""
-        raise LimnerError(f"nothing could be restored; {'; '.join(made.left_out[:3])}{more}")
-    made.record = {"state": made.state, **made.record, "left_out": made.left_out, "peak_memory": _peak()}
-    directories.write_json(directory / RECORD, made.record)
+    if not told and made.state == "finished":
+        if not earlier.began:
+            directories.abandon(directory)
+        raise LimnerError(f"nothing could be restored; {'; '.join(restore_asked.told_once(made.left_out, most=3))}")
+    made.keep(told, items)
     write(made.page, made.record, shown)
     return made
 
@@ -162,6 +195,11 @@ class _One:
     truth: str | Path | None
     done: int
     bars: tuple[Any, ...]
+
+    def source_sha256(self) -> str:
+        """Of the bytes of the damaged file."""
+        with self.item.open() as file:
+            return hashlib.sha256(file.read()).hexdigest()
 
     def restore(self) -> tuple[dict[str, Any], Shown]:
         """Read, estimate, restore, write and judge; what ``restored.json`` says of it, and what the page shows."""
@@ -188,12 +226,12 @@ class _One:
         if why := self._leave(damaged, found, mask):
             restored, knowledge = damaged, None
             told |= {"method": "none", "left_as_it_was": True}
-            told["sentences"].append(why)
+            told["sentences"] += why
         else:
             knowledge = self._knowledge(mask, damaged, found, told["sentences"])
             restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
-            if why := restorer.handles(knowledge):
-                raise LimnerError(why)
+            if refused := restorer.handles(knowledge):
+                raise LimnerError(refused)
             count = tiles.count_of(restorer, damaged, knowledge, self.tile)
             told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": count}
             told["noise"] = None if knowledge.noise is None else 255 * knowledge.noise
@@ -203,17 +241,29 @@ class _One:
                 on_tile=lambda: self._progress(next(parts) / count),
             )  # fmt: skip
         picture_writing.write(self.path, picture, restored)
+        told["sha256"] = restore_again.sha256_of(self.path)
         told["seconds"] = round(time.monotonic() - begun, 2)
         if self.check and knowledge is not None:
             judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
             told["judgement"] = {name: value for name, value in vars(judged).items() if value is not None}
             told["sentences"] += judged.sentences()
-        clean = None if self.truth is None else self._truth(told["sentences"])
+        clean, missing = self._truth()
+        told["sentences"] += missing
         if clean is not None:
-            told["scores"], sentence = against(damaged, restored, clean)
-            told["sentences"].append(sentence)
+            told["scores"], sentences = against(damaged, restored, clean)
+            told["sentences"] += sentences
         self._progress(1.0)
         return told, thumbnails(self.item.name, damaged, restored, clean, told)
+
+    def shown(self, told: dict[str, Any]) -> Shown:
+        """What the page shows of an image that was done before, from the files."""
+        from limner.reports.restored import thumbnails
+        from limner.restoration import picture_file
+
+        with self.item.open() as file, self.path.open("rb") as result:
+            damaged, restored = (picture_file.read(one).images() for one in (file, result))
+        self._progress(1.0)
+        return thumbnails(self.item.name, damaged, restored, self._truth()[0], told)
 
     def _progress(self, share: float) -> None:
         for bar in self.bars:
@@ -229,19 +279,22 @@ class _One:
             raise LimnerError(f"the mask {self.asked.mask_name} has {sizes[0]} pixels and the image {sizes[1]}")
         return mask if seen is None else mask * seen
 
-    def _leave(self, damaged: torch.Tensor, found: Found, mask: torch.Tensor | None) -> str:
-        """Why the image is left as it was; empty where it is not."""
+    def _leave(self, damaged: torch.Tensor, found: Found, mask: torch.Tensor | None) -> list[str]:
+        """Why the image is left as it was, in sentences; none where it is not."""
         if self.asked.noise == 0 and self.asked.degradation is None and mask is None and found.mask is None:
-            return "It was told that there is no noise, so it was left as it was."
+            return ["It was told that there is no noise.", "So it was left as it was."]
         if self.asked.anything:
-            return ""
+            return []
         if found.noise is None and mask is None and min(damaged.shape[2:]) < SMALLEST:
-            return "It is too small to tell noise from the picture, so it was left as it was."
+            return ["It is too small to tell noise from the picture.", "So it was left as it was."]
         if not found.clean or getattr(self.given, "blind", False):
-            return ""
+            return []
         alike = bool((damaged == damaged[..., :1, :1]).all())
-        told = "Its intensities are all the same" if alike else "It looks clean already"
-        return f"{told}, so it was left as it was; give --noise, or starter as the method, to restore it all the same."
+        return [
+            "Its intensities are all the same." if alike else "It looks clean already.",
+            "So it was left as it was.",
+            "To restore it all the same, give --noise, or starter as the method.",
+        ]
 
     def _knowledge(self, given: torch.Tensor | None, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
         """What the user says of the damage, and beyond that what was found; ``given`` tells which pixels are whole."""
@@ -263,21 +316,22 @@ class _One:
             told.append("The noise was taken to be none.")
         return replace(knowledge, noise=noise, mask=mask)
 
-    def _truth(self, told: list[str]) -> torch.Tensor | None:
-        """The clean image of the same name, with whatever ending; ``None``, which is told, where there is none."""
+    def _truth(self) -> tuple[torch.Tensor | None, list[str]]:
+        """The clean image of the same name, with whatever ending; ``None`` and a sentence where it is missing."""
         from limner.restoration import picture_file
         from limner.tasks.files import EXTENSIONS
 
-        place = Path(str(self.truth)).expanduser()
+        if self.truth is None:
+            return None, []
+        place = Path(self.truth).expanduser()
         if place.is_dir():
             stem = place / Path(self.item.name).with_suffix("")
             choices = [place / self.item.name, *(stem.with_suffix(ending) for ending in EXTENSIONS)]
             place = next((path for path in choices if path.is_file()), choices[0])
         if not place.is_file():
-            told.append(f"There is no true image {place}, so it has no score.")
-            return None
+            return None, [f"There is no true image {place}, so it has no score."]
         with place.open("rb") as file:
-            return picture_file.read(file).images()
+            return picture_file.read(file).images(), []
 
 
 def _by_what_was_found(knowledge: Knowledge, told: bool) -> Restorer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,9 +91,43 @@ def files(source: str | Path) -> tuple[list[Item], Path]:
 
 
 def own_names(names: list[str], items: list[Item]) -> list[str]:
-    """The names, with the whole of the old one before the ending where two would be the same."""
-    twice = {name for name in names if names.count(name) > 1 or name in (PAGE, RECORD)}
-    return [f"{item.name}.png" if name in twice else name for name, item in zip(names, items, strict=True)]
+    """``names`` for the results of ``items``, each another one. Where two would be the same, a file that was called so
+    keeps its name, and the others carry the whole of their old one: of a.png and a.jpg, a.png and a.jpg.png."""
+    counts = Counter(name.casefold() for name in names)
+    kept = [name == item.name or counts[name.casefold()] == 1 for name, item in zip(names, items, strict=True)]
+    taken = {name.casefold() for name, keeps in zip(names, kept, strict=True) if keeps}
+    made = []
+    for name, item, keeps in zip(names, items, kept, strict=True):
+        own = name if keeps else f"{item.name}.png"
+        while not keeps and own.casefold() in taken:
+            own += ".png"
+        taken.add(own.casefold())
+        made.append(own)
+    return made
+
+
+def told_once(left_out: dict[str, str], most: int = 20) -> list[str]:
+    """Why files were left out, by their names, in sentences: one for each reason, with at most so many names.
+
+    >>> told_once({"a.png": "it is empty", "b.png": "it is damaged", "c.png": "it is empty"}, most=1)
+    ['a.png and 1 more are left out: it is empty', 'b.png is left out: it is damaged']
+    """
+    sentences = []
+    for reason in dict.fromkeys(left_out.values()):
+        names = [name for name, why in left_out.items() if why == reason]
+        more = f" and {len(names) - most:,} more" if len(names) > most else ""
+        sentences.append(f"{', '.join(names[:most])}{more} {'is' if len(names) == 1 else 'are'} left out: {reason}")
+    return sentences
+
+
+def check_tile(method: Restorer | None, tile: int | None) -> None:
+    """Raise :class:`LimnerError` for a tile that is too small for the method, or for the starter that ``auto`` takes:
+    once, before the first image. What is found in an image may need a larger one still."""
+    from limner.restoration import Knowledge, restorer
+    from limner.restoration.tiles import margins, spans
+
+    if tile:
+        spans(tile + 1, tile, *margins(method or restorer("starter"), Knowledge()))
 
 
 def settled(text: str | None) -> str | None:

@@ -34,9 +34,10 @@ def train(
     """Train ``learner`` on ``shots`` images of ``spec``, or on four fifths of them all, by a strategy of your own.
 
     ``options`` are the learner's, ``fields`` the strategy's (see :class:`limner.Strategy`); those left open are the
-    portfolio's for that learner: of a restorer a small U-Net, in bfloat16 where the processor has it. A restorer learns from pairs, ``A => B``, or from clean images that ``degradation``
-    damages anew at every step. A ``budget`` in time alone is all used. ``start`` is ``scratch`` or
-    a model, whose network the learner then takes. For the rest see :func:`limner.adapt`.
+    portfolio's for that learner: of a restorer a small U-Net, in bfloat16 where the processor has it. A restorer learns
+    from pairs, ``A => B``, or from clean images that ``degradation`` damages anew at every step. A ``budget`` in time
+    alone is all used. ``start`` is ``scratch`` or a model, whose network the learner then takes. For the rest see
+    :func:`limner.adapt`.
     """
     from limner.learners import create, describe
     from limner.memory import Memory
