@@ -29,8 +29,13 @@ FAREWELL = 60.0
 STORE = 100 * 2**20
 """Bytes of Ray's shared memory where it is started here: what workers send is small."""
 
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
-"""Ray reports its usage to no one, and what workers say is told as it is."""
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_agent_register_timeout_ms": "100000",
+}
+"""Ray reports its usage to no one, what workers say is told as it is, and a busy machine may take its time."""
 
 
 def check(on: str, memory: str | None) -> None:
@@ -106,10 +111,10 @@ def cluster(on: str, workers: int | None, memory: str | None, aloud: bool) -> It
             _answers(on)
             asked, address, whose = {}, on, f"Ray at {on} cannot be used"
         try:
-            ray.init(address, **asked, **quiet)
-        except (OSError, RuntimeError, ValueError, ImportError, ray.exceptions.RayError) as problem:
-            raise LimnerError(f"{whose} ({_told(problem)}); {_remedy(problem, on)}") from problem
-        try:
+            try:
+                ray.init(address, **asked, **quiet)
+            except Exception as problem:  # Ray raises what it may, a bare Exception among others
+                raise LimnerError(f"{whose} ({_told(problem)}); {_remedy(problem, on)}") from problem
             machines = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
             if others := machines - {socket.gethostname()}:
                 _check_shared(memory, min(others))
@@ -134,7 +139,8 @@ def _answers(on: str) -> None:
 
 def _told(problem: Exception) -> str:
     """The first line of what Ray says, without a full stop."""
-    return next((line.strip().rstrip(".:") for line in str(problem).splitlines() if line.strip()), "no reason given")
+    line = next((line.strip() for line in str(problem).splitlines() if line.strip()), type(problem).__name__)
+    return line.partition(". ")[0].rstrip(".:")
 
 
 def _remedy(problem: Exception, on: str) -> str:
@@ -143,7 +149,7 @@ def _remedy(problem: Exception, on: str) -> str:
     if "ersion mismatch" in str(problem):
         return "install the same versions of Python and Ray here and there"
     if on == RAY:
-        return "leave --on out to work with --workers processes"
+        return "try again when the machine is less busy, or leave --on out to work with --workers processes"
     return "check that this is the address of Ray's client server, as a rule port 10001"
 
 
