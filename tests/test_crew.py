@@ -286,6 +286,7 @@ BUSY = (os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0) > 2 * (os.cpu_
 def test_a_real_ray_does_it_too(tmp_path, monkeypatch):
     asked = {"tasks": 2, "runs": 2, "adviser": "random"}
     experience(TREE, FAMILY, **asked, memory=str(tmp_path / "one"), out=tmp_path / "a")
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(shares.__file__))  # for Ray's workers to find the shares
     with crew.hired("ray", 2, None, False) as found:
         assert found.work(shares.numbers).results == [(0, 2), (1, 2)]
         monkeypatch.setattr(crew, "hired", lambda *_asked: nullcontext(found))
