@@ -46,6 +46,7 @@ demo: setup
 PEERS_OF_meta-speed := bench-meta
 PEERS_OF_training-speed := bench-generate
 PEERS_OF_memory-scale := postgres
+PEERS_OF_experience-parallel := ray
 
 bench: $(VENV)/.installed-peers $(PEERS_OF_$(NAME):%=$(VENV)/.installed-%)
 	$(BIN)/python benchmarks/run.py $(NAME) $(if $(QUICK),--quick) $(if $(DATA),--data "$(DATA)")
