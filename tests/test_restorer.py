@@ -325,6 +325,7 @@ def test_train_restorer_from_the_command_line(tmp_path, capsys):
     told = json.loads((out / "run.json").read_text())
     assert told["learner"]["options"] == {"network": "unet", "width": 3, "depth": 5, "loss": "l2"}
     assert any(note.startswith("networks computed in") for note in told["notes"])
+    assert "the scores' intervals are over the 2 images that 8 patches were cut from" in told["scores"]["notes"]
     assert {"psnr", "ssim", "absolute_error"} <= set(told["scores"]["values"])
     assert "damaged, restored, and as it truly is" in (out / "report.html").read_text()
     assert Trained.of(Run.load(out)).learned.endswith("under gaussian(25)")

@@ -186,6 +186,26 @@ def test_fidelity_against_known_answers():
         fidelity.absolute_errors(images, truth[:2])
 
 
+def test_intervals_of_patches_are_over_the_pictures_that_they_are_of():
+    random = generator(0)
+    truth = torch.zeros(60, 1, 8, 8, dtype=torch.uint8)
+    levels = torch.randint(10, 200, (6,), generator=random)  # patches of a picture are all alike
+    images = (truth + levels.repeat_interleave(10)[:, None, None, None]).to(torch.uint8)
+    of = [f"{place}.png" for place in range(6) for _ in range(10)]
+    apart, wide = (fidelity.scores(images, truth, 0, names)["absolute_error"] for names in ((), of))
+    few = fidelity.scores(images[::10], truth[::10], 0)["absolute_error"]
+    assert wide.value == pytest.approx(apart.value)
+    assert (wide.low, wide.high) == (pytest.approx(few.low), pytest.approx(few.high))
+    assert (wide.high - wide.low) / (apart.high - apart.low) == pytest.approx(10**0.5, rel=0.15)
+    uneven = ["a"] * 50 + ["b"] * 10  # all of a picture's patches come with it
+    drawn = fidelity.scores(images, truth, 0, uneven)["absolute_error"]
+    means = fidelity.absolute_errors(images, truth)
+    ends = sorted([float(means[:50].mean()), float(means[50:].mean())])
+    assert [drawn.low, drawn.high] == pytest.approx(ends, abs=1e-5)
+    one = fidelity.scores(images, truth, 0, ["a"] * 60)["psnr"]
+    assert one.low is one.high is None
+
+
 @pytest.mark.parametrize(
     ("kind", "images", "changes", "told"),
     [

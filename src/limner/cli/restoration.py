@@ -123,7 +123,10 @@ def restore(
         typer.Option(metavar="N", help="Side of the overlapping parts of large images, 0 for none (default: 512)."),
     ] = None,
     check: Annotated[bool, typer.Option("--check/--no-check", help="Judge each image without the truth.")] = True,
-    out: options.Out = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to write: a new directory, or one that this command began."),
+    ] = None,
     memory: options.MemoryAt = None,
     seed: options.Seed = 0,
     force: options.Force = False,

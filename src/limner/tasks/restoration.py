@@ -79,7 +79,8 @@ class Damaged(Pairs):
         if self._takes_grey:
             chosen = torch.rand(len(clean), generator=random)[:, None, None, None] < GREY
             grey = clean.images.float().mean(1, keepdim=True).round().to(torch.uint8)
-            clean = ImageSet(torch.where(chosen, grey, clean.images), clean.name, licence=clean.licence)
+            mixed = torch.where(chosen, grey, clean.images)
+            clean = ImageSet(mixed, clean.name, licence=clean.licence, names=clean.names)
         return Pairs(self._damaged(clean, random), clean, self.name)
 
     def select(self, indices: Tensor, name: str | None = None) -> Damaged:

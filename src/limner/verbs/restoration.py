@@ -112,8 +112,9 @@ def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits
 def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed: int) -> Scores:
     """What is made of the query's damaged images against its clean ones: error, PSNR and SSIM.
 
-    A note tells the scores of the damaged images themselves, which a restorer has to pass. Where there are damaged
-    images alone, it is how far hidden pixels of them are from what is foretold.
+    Intervals are over the images that the query's patches were cut from. Notes tell so, and the scores of the damaged
+    images themselves, which a restorer has to pass. Where there are damaged images alone, it is how far hidden pixels
+    of them are from what is foretold.
     """
     from limner.engine.pictures import translated_bytes
     from limner.metrics import fidelity
@@ -124,17 +125,24 @@ def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed
         values = {"hidden_error": Score(error)}
         told = f"the mean of the neighbours has a hidden error of {nearby:.4f}; the noise of a pixel itself is in both"
         return Scores(values, "pixels", len(query), len(query), learned, seed, (told,))
-    truth = query.targets.images
-    damaged = fidelity.scores(query.inputs.images, truth, seed)
-    told = f"PSNR {damaged['psnr'].value:.2f} dB, SSIM {damaged['ssim'].value:.3f}"
+    truth, of = query.targets.images, query.targets.names
+    damaged = fidelity.scores(query.inputs.images, truth, seed, of)
+    notes = [
+        "the damaged images themselves, clipped to what a file holds, have PSNR "
+        f"{damaged['psnr'].value:.2f} dB, SSIM {damaged['ssim'].value:.3f}"
+    ]
+    if (pictures := len(set(of))) == 1:
+        notes.append(f"the {len(of):,} patches judged on are of one image, so the scores have no intervals")
+    elif 1 < pictures < len(of):
+        notes.append(f"the scores' intervals are over the {pictures:,} images that {len(of):,} patches were cut from")
     return Scores(
-        values=fidelity.scores(translated_bytes(learner, params, query.inputs.floats()), truth, seed),
+        values=fidelity.scores(translated_bytes(learner, params, query.inputs.floats()), truth, seed, of),
         extractor="pixels",
         samples=len(truth),
         query=len(truth),
         support=learned,
         seed=seed,
-        notes=(f"the damaged images themselves, clipped to what a file holds, have {told}",),
+        notes=tuple(notes),
     )
 
 
