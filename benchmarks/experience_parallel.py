@@ -29,7 +29,7 @@ class Size(NamedTuple):
     each: str
 
 
-FULL, QUICK = Size(8, 6, "300steps"), Size(2, 2, "20steps")
+FULL, QUICK = Size(8, 5, "200steps"), Size(2, 2, "20steps")
 
 WAYS: dict[str, dict[str, Any]] = {
     "one process": {"workers": 1},
