@@ -14,7 +14,9 @@ from limner.verbs.directories import run_of
 if TYPE_CHECKING:
     from limner.memory import Memory
 
-app = help.App(name="memory", help="What is remembered: list, show, advice, card, verify, export, import, forget.")
+app = help.App(
+    name="memory", help="What is remembered: list, show, advice, report, card, verify, export, import, forget."
+)
 
 KINDS = "runs, models, starts, tasks, images or recommendations"
 
@@ -31,7 +33,7 @@ def opened(location: str | None) -> Memory:
 
 @app.callback()
 def common(context: typer.Context) -> None:
-    """What is remembered: list, show, advice, card, verify, export, import, forget."""
+    """What is remembered: list, show, advice, report, card, verify, export, import, forget."""
     help.instead_of_nothing(context)
 
 
@@ -106,6 +108,24 @@ def advice(memory: options.MemoryAt = None, json: options.Json = False) -> None:
     heads = ["adviser", "score", "followed", "failed", "beside the default", "better than it", "regret against it"]
     show.table(f"advice in {where}", heads, cells)
     typer.echo("regret: by how much the score is worse than the default's on the same task; below 0 is better")
+
+
+@app.command(epilog="Example: limner memory report --out memory.html")
+def report(
+    out: Annotated[
+        Path, typer.Option(metavar="FILE", help="The page, FILE.html, or a folder for it; must not exist yet.")
+    ] = Path("memory.html"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a page that Limner wrote; never anything else.")
+    ] = False,
+    memory: options.MemoryAt = None,
+    json: options.Json = False,
+) -> None:
+    """A page of the whole memory: map of tasks, best strategies, worth of advice, knobs that matter, cost."""
+    from limner.verbs.memory_report import memory_report
+
+    page = memory_report(out, memory=memory, force=force)
+    show.lines({"page": str(page)}, [f"page      {page}"], json)
 
 
 @app.command(epilog="Example: limner memory card 3f2a90 --out card.md")
