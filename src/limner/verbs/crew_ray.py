@@ -8,6 +8,7 @@ import socket
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -112,7 +113,8 @@ def cluster(on: str, workers: int | None, memory: str | None, aloud: bool) -> It
             asked, address, whose = {}, on, f"Ray at {on} cannot be used"
         try:
             try:
-                ray.init(address, **asked, **quiet)
+                with warnings.catch_warnings(action="ignore"):  # what they say, the error says
+                    ray.init(address, **asked, **quiet)
             except Exception as problem:  # Ray raises what it may, a bare Exception among others
                 raise LimnerError(f"{whose} ({_told(problem)}); {_remedy(problem, on)}") from problem
             machines = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
@@ -150,7 +152,10 @@ def _remedy(problem: Exception, on: str) -> str:
         return "install the same versions of Python and Ray here and there"
     if on == RAY:
         return "try again when the machine is less busy, or leave --on out to work with --workers processes"
-    return "check that this is the address of Ray's client server, as a rule port 10001"
+    return (
+        "check that this is the address of Ray's client server, as a rule port 10001, and set RAY_AUTH_MODE=token and "
+        "RAY_AUTH_TOKEN where the cluster asks for a token"
+    )
 
 
 class Cluster:
