@@ -19,7 +19,9 @@ from limner.learners import create
 from limner.reports.restored import _scored
 from limner.restoration import Knowledge, options_of, restorer
 from limner.restoration.scores import against, feature_distance
+from limner.restoration.solvers import near, roughly
 from limner.restoration.trained import Trained
+from limner.tasks import load
 
 CLEAN = torch.from_numpy(data.camera()[100:164, 180:244]).float()[None, None] / 255
 
@@ -135,3 +137,17 @@ def test_the_page_shows_scores_and_seconds_a_megapixel(tmp_path, monkeypatch):
     for kind in ("psnr", "ssim", "feature_distance"):
         assert {f"{kind}_before", f"{kind}_after"} <= set(scores)
     assert f"<td>{scores['psnr_after']:.2f}</td>" in page
+
+
+@pytest.mark.parametrize("weight", [0.02, 0.5])
+def test_the_rough_step_towards_the_data_is_nearly_the_exact_one(weight):
+    clean = load("photos,size=64,per_class=2").floats()[:2].mean(1, keepdim=True)
+    blur = parse("blur(motion,length=7,angle=30)")
+    parameters = blur.sample(tuple(clean.shape), torch.Generator().manual_seed(0))
+    knowledge = Knowledge.of(blur, parameters, tuple(clean.shape), 0.01)
+    damaged = blur.apply(clean, parameters, torch.Generator())
+    weights = torch.full((2, 1, 1, 1), weight)
+    exact = near(damaged, knowledge, damaged, weights)
+    rough = roughly(damaged, knowledge, damaged, weights)
+    assert (rough - exact).square().mean() < 0.05 * (damaged - exact).square().mean()
+    assert torch.allclose(roughly(damaged, knowledge, clean, weights), clean, atol=1e-5)

@@ -12,14 +12,18 @@ from limner.errors import LimnerError
 from limner.restoration.base import Knowledge, Restorer, check, needs_noise
 from limner.restoration.deconvolution import beginning
 from limner.restoration.inpainting import Biharmonic
-from limner.restoration.solvers import near, smooth
+from limner.restoration.solvers import convolution_of, near, roughly, smooth
 
 FIRST = 49 / 255
 """The strength of noise that the prior takes away in the first step (Zhang et al. 2021, section 4.2)."""
 LEAST = 0.255 / 255
 """Noise is taken to be at least this strong, as in the authors' schedule."""
-FILLED = 12 / 255, 3 / 255
+FILLED = 25 / 255, 2.5 / 255
 """First and least strength where pixels were lost and nothing blurred: filled in smoothly they are nearly right."""
+MORE = 3
+"""So many times as many steps are taken there."""
+EXACT = 2
+"""So many last steps towards the data are solved exactly; those before need not be, so they are few and fast."""
 SCHEMES = ("half-quadratic", "proximal-gradient")
 
 
@@ -34,14 +38,14 @@ class PlugAndPlay:
     σₖ falling evenly in its logarithm from 49/255 to σ; ``trust`` = λ, 0.23 there. ``proximal-gradient``, the same
     with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for operators far from any inverse.
     Both begin from Tikhonov's solution, or where pixels were only lost from the biharmonic one, the noise then taken
-    away being 12/255 to 3/255, or σ where that is more. Where nothing was blurred and there is no noise, what was
+    away being 25/255 to 2.5/255, or σ where that is more. Where nothing was blurred and there is no noise, what was
     seen is kept exactly.
 
     A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
     what it is to take away: noise of strength σₖ is added to x first (Kadkhodaie & Simoncelli 2021, section 2.3).
 
     prior  a restorer that handles noise of known strength
-    steps  how often to and fro: 8 do for blurs; for many lost pixels more are better
+    steps  how often to and fro; three times as often where pixels were only lost
     """
 
     prior: Restorer
@@ -67,17 +71,20 @@ class PlugAndPlay:
         noise = knowledge.noise
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
-        first, least = (FIRST, LEAST) if knowledge.mask is None or knowledge.operator is not None else FILLED
+        lost = knowledge.mask is not None and knowledge.operator is None
+        first, least = FILLED if lost else (FIRST, LEAST)
+        strengths = schedule(max(noise, least), self.steps * (MORE if lost else 1), first)
         prior = first_guess(images, knowledge, generator)
         linear = knowledge.linear(shape_of(images))
         descend = self.scheme == "proximal-gradient"
         step = 1 / (1.05 * linear.norm(generator).to(images).view_as(weight)) ** 2 if descend else weight
-        for strength in schedule(max(noise, least), self.steps, first):
+        for place, strength in enumerate(strengths):
             if descend:
                 data = prior + step * linear.adjoint(images - linear.forward(prior))
             else:
                 level = noise if knowledge.operator is None else max(noise, LEAST)
-                data = near(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
+                solve = roughly if _ends(knowledge) and place < len(strengths) - EXACT else near
+                data = solve(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
             if getattr(self.prior, "blind", False):
                 data = data + strength * _noise_like(data, generator)
             prior = self.prior.restore(data, Knowledge(noise=strength), generator)
@@ -92,7 +99,15 @@ def first_guess(images: Tensor, knowledge: Knowledge, generator: torch.Generator
     """What an iteration begins from: the biharmonic solution where pixels were only lost, else Tikhonov's."""
     if knowledge.mask is not None and knowledge.operator is None:
         return Biharmonic().restore(images, knowledge, generator)
+    if _ends(knowledge):
+        return roughly(images, knowledge, images, images.new_full((len(images), 1, 1, 1), 1e-2))
     return smooth(images, knowledge, images.new_full((len(images), 1, 1, 1), 1e-3), beginning(images, knowledge))
+
+
+def _ends(knowledge: Knowledge) -> bool:
+    """Whether there is one convolution, of an image that ends at its border."""
+    convolution = convolution_of(knowledge)
+    return convolution is not None and convolution.step == 1 and convolution.boundary != "circular"
 
 
 def schedule(noise: float, steps: int, first: float = FIRST) -> list[float]:
