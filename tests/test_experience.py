@@ -12,7 +12,8 @@ from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.liveness import Claimed
 from limner.verbs import trials
-from limner.verbs.experience import Plan, experience, pieces_of, resume
+from limner.verbs.experience import experience, resume
+from limner.verbs.experience_family import Plan, pieces_of
 
 TREE = "estimator:sklearn.tree.DecisionTreeClassifier"
 FAMILY = "sklearn:wine; sklearn:iris"
@@ -184,6 +185,7 @@ def test_the_command_line(tmp_path, capsys):
     for words, said in (
         (["--name", "x"], "--name plays no part in meta-train experience"),
         (["--goal", "generate"], "--goal plays no part"),
+        (["--on", "spark"], "right would be ray, or ray://HOST:PORT of a cluster"),
     ):
         assert main([*asked, *words]) == 2
         assert said in capsys.readouterr().err

@@ -78,7 +78,9 @@ class Processes:
             worker.start()
             sending.close()
             crew.append((worker, receiving))
-        results, lost, mistakes, stopped = [], [], [], False
+        results: list[Any] = []
+        mistakes: list[LimnerError] = []
+        lost, stopped = [], False
         for number, (worker, receiving) in enumerate(crew, start=1):
             while True:
                 try:
