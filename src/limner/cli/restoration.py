@@ -154,7 +154,8 @@ def restore(
         method, source, degradation=degradation, noise=noise, mask=mask, truth=truth, options=show.pairs(option),
         tile=tile, check=check, out=out, memory=memory, seed=seed, force=force, progress=True,
     )  # fmt: skip
-    told = [f"{len(made.images):,} images in {made.directory}"]
+    count = f"{len(made.images):,} image{'' if len(made.images) == 1 else 's'}"
+    told = [f"{count} in {made.directory}"]
     if made.skipped:
         told.append(f"{len(made.skipped):,} of them were done before and are as they were")
     for one in [one for one in made.record["images"] if one["image"] not in made.skipped][:5]:
@@ -163,6 +164,4 @@ def restore(
     show.lines({**vars(made), "page": made.page}, [*told, f"before and after: {made.page}"], json)
     if made.state == "stopped":
         same = "the same command" if out is not None else f"the same command with --out {made.directory}"
-        raise show.Stopped(
-            f"stopped by hand; the {len(made.images):,} images that were done are in {made.directory}; {same} goes on"
-        )
+        raise show.Stopped(f"stopped by hand, with {count} done in {made.directory}; {same} goes on")

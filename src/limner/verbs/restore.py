@@ -202,7 +202,7 @@ class _One:
             return hashlib.sha256(file.read()).hexdigest()
 
     def restore(self) -> tuple[dict[str, Any], Shown]:
-        """Read, estimate, restore, write and judge; what ``restored.json`` says of it, and what the page shows."""
+        """Read, estimate, restore, judge and write; what ``restored.json`` says of it, and what the page shows."""
         from limner.reports.restored import thumbnails
         from limner.restoration import picture_file, picture_writing, tiles
         from limner.restoration.estimate import estimate
@@ -240,9 +240,7 @@ class _One:
                 restorer, damaged, knowledge, generator(self.seed, "restore", self.item.name), tile=self.tile,
                 on_tile=lambda: self._progress(next(parts) / count),
             )  # fmt: skip
-        picture_writing.write(self.path, picture, restored)
-        told["sha256"] = restore_again.sha256_of(self.path)
-        told["seconds"] = round(time.monotonic() - begun, 2)
+        seconds = time.monotonic() - begun
         if self.check and knowledge is not None:
             judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
             told["judgement"] = {name: value for name, value in vars(judged).items() if value is not None}
@@ -252,6 +250,10 @@ class _One:
         if clean is not None:
             told["scores"], sentences = against(damaged, restored, clean)
             told["sentences"] += sentences
+        begun = time.monotonic()
+        picture_writing.write(self.path, picture, restored)  # last, so that Ctrl-C leaves no file that no one tells of
+        told["sha256"] = restore_again.sha256_of(self.path)
+        told["seconds"] = round(seconds + time.monotonic() - begun, 2)
         self._progress(1.0)
         return told, thumbnails(self.item.name, damaged, restored, clean, told)
 
