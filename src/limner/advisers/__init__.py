@@ -22,6 +22,7 @@ CATALOGUE = {
     "search": ("sampled", "Sampled", "what did best on like tasks, then a sampler"),
     "evolution": ("evolution", "Evolution", "a distribution over strategies, moved after every run"),
     "metann": ("metann", "MetaNN", "a network that predicts score and cost from the memory"),
+    "metacnn": ("metacnn", "MetaCNN", "the same, looking at the tasks' images themselves"),
 }
 """By name: module, class, and what it goes by."""
 

@@ -26,6 +26,7 @@ class Case:
     higher       whether a higher score is the better one
     fingerprint  what the task looks like
     past         other tasks with their runs of the same learner, the most similar first
+    thumbnails   the task's images (see ``limner.memory.thumbnails``); empty where it has none
     """
 
     space: Space
@@ -33,6 +34,7 @@ class Case:
     seed: int
     fingerprint: Fingerprint
     past: tuple[PastTask, ...] = ()
+    thumbnails: str = ""
 
     @property
     def related(self) -> tuple[PastTask, ...]:
@@ -78,6 +80,8 @@ class Adviser(ABC):
     """
 
     name = ""
+    remark = ""
+    """What is to be known of how it advises on this task, in one sentence; empty where it is as always."""
 
     def __init__(self, case: Case) -> None:
         self.case = case

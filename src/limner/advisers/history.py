@@ -17,7 +17,7 @@ from limner.memory.evidence import LIKE_LENGTH
 from limner.memory.fingerprints import Fingerprint
 from limner.memory.labels import META_LABEL
 from limner.memory.nearness import distances, similarity
-from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow
+from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow, ThumbnailRow
 from limner.spaces import Space
 
 TASKS = 60
@@ -48,13 +48,15 @@ class PastRun:
 
 @dataclass(frozen=True)
 class PastTask:
-    """Another task with its runs. ``similarity`` to the task at hand: exp(−(distance of fingerprints / REACH)²)."""
+    """Another task with its runs. ``similarity`` to the task at hand: exp(−(distance of fingerprints / REACH)²);
+    ``thumbnails``: its images (see ``limner.memory.thumbnails``), empty where it has none."""
 
     sha256: str
     name: str
     similarity: float
     fingerprint: Fingerprint
     runs: tuple[PastRun, ...]
+    thumbnails: str = ""
 
     def best(self, higher: bool) -> PastRun:
         """The run with the best score; of equal ones the first."""
@@ -101,6 +103,12 @@ def past_tasks(
         )
         if but:
             query = query.where(RunRow.name.not_like(f"{but}%"))
+        strips: dict[str, str] = {
+            row.task_sha256: row.strip
+            for row in session.scalars(
+                select(ThumbnailRow).where(ThumbnailRow.task_sha256.in_([sha256 for _, (sha256, *_) in nearest]))
+            )
+        }
         runs: dict[str, list[tuple[str, PastRun]]] = {}
         for run, score, extractor, options, strategy in session.execute(query):
             how = Strategy.from_json(strategy)
@@ -117,7 +125,8 @@ def past_tasks(
         if of_task := runs.get(sha256):
             usual = Counter(extractor for extractor, _ in of_task).most_common(1)[0][0]
             kept = tuple(past for extractor, past in of_task if extractor == usual)
-            found.append(PastTask(sha256, name, similarity(distance), Fingerprint.from_json(content), kept))
+            described, strip = Fingerprint.from_json(content), strips.get(sha256, "")
+            found.append(PastTask(sha256, name, similarity(distance), described, kept, strip))
     return tuple(found)
 
 

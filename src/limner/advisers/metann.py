@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from limner.advisers.base import Adviser, Case, Proposal
+from limner.advisers.history import PastTask
 from limner.advisers.lists import nearest
 from limner.memory.fingerprints import SCALES, Fingerprint
 from limner.seeds import derive, generator
@@ -43,6 +44,25 @@ class Predicted(NamedTuple):
     mean: Tensor
     deviation: Tensor
     log_seconds: Tensor
+
+
+class Rows(NamedTuple):
+    """The runs on a past task: their strategies encoded, ``(n, width)``, and their standardised scores (higher is
+    better) and log seconds, ``(n, 2)``."""
+
+    task: PastTask
+    encoded: Tensor
+    targets: Tensor
+
+
+class Described(NamedTuple):
+    """What this task is like, ``(d,)``, and each of the past tasks of ``rows``, ``(tasks, d)``: numbers of which a
+    difference of about 1 is a large one. ``remark``: see ``Adviser.remark``."""
+
+    mine: Tensor
+    theirs: Tensor
+    rows: list[Rows]
+    remark: str = ""
 
 
 class Ensemble:
@@ -99,11 +119,12 @@ class MetaNN(Adviser):
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
-        self.tasks = case.related[:TASKS]
-        self._names = _shared([case.fingerprint, *(task.fingerprint for task in self.tasks)])
-        self._mine = _described(case.fingerprint, self._names)
         self._sign = 1.0 if case.higher else -1.0
-        self._past: tuple[Tensor, Tensor, Tensor] | None = self._of_past()
+        found = self.described([self._rows(task) for task in case.related[:TASKS]])
+        self.tasks = [each.task for each in found.rows]
+        self.remark = found.remark
+        self._mine = found.mine
+        self._past = self._of_past(found)
         self._spread = self._usual_spread()
         self._first: Ensemble | None = None
 
@@ -126,12 +147,17 @@ class MetaNN(Adviser):
             reason = "The largest expected improvement for the predicted seconds"
         expected = None if not own else self._sign * (centre + spread * float(found.mean[place]))
         reason += f", after {len(own)} runs here and {past} on {len(self.tasks)} related tasks."
-        return Proposal(candidates[place], "metann", reason, expected, tuple(task.sha256 for task in self.tasks))
+        reason += f" {self.remark}" if self.remark else ""
+        return Proposal(candidates[place], self.name, reason, expected, tuple(task.sha256 for task in self.tasks))
+
+    def described(self, rows: list[Rows]) -> Described:
+        """What tells this task and past ones apart: here, their fingerprints."""
+        return fingerprints(self.case, rows)
 
     def predicted(self, ensemble: Ensemble, candidates: Sequence[dict[str, Any]]) -> Predicted:
         """What the ensemble foretells of the candidates on this task."""
         with torch.no_grad():
-            made = ensemble(self._inputs(self._mine, candidates))
+            made = ensemble(self._inputs(self._mine, self._encoded(candidates)))
         deviation = (made[..., 0].var(0, correction=0) + NOISE**2).sqrt()
         return Predicted(made[..., 0].mean(0), deviation, made[..., 1].mean(0))
 
@@ -143,25 +169,30 @@ class MetaNN(Adviser):
         found += [space.sample(derive(self.case.seed, "pool", len(self.told), each)) for each in range(POOL)]
         return found
 
-    def _inputs(self, task: Tensor, values: Sequence[dict[str, Any]]) -> Tensor:
-        """Fingerprint and strategy in one row each: ``(n, inputs)``."""
+    def _encoded(self, values: Sequence[dict[str, Any]]) -> Tensor:
+        """Strategies as numbers around 0: ``(n, width)``."""
         encoded = torch.tensor([self.case.space.encode(each) for each in values], dtype=torch.float32)
-        encoded = encoded.reshape(len(values), self.case.space.width)
-        return torch.cat([(task - self._mine).clamp(-3, 3).expand(len(values), -1), encoded - 0.5], dim=1)
+        return encoded.reshape(len(values), self.case.space.width) - 0.5
 
-    def _of_past(self) -> tuple[Tensor, Tensor, Tensor] | None:
+    def _inputs(self, task: Tensor, encoded: Tensor) -> Tensor:
+        """How a task differs from this one, and strategies, in one row each: ``(n, inputs)``."""
+        return torch.cat([(task - self._mine).clamp(-3, 3).expand(len(encoded), -1), encoded], dim=1)
+
+    def _rows(self, task: PastTask) -> Rows:
+        runs = task.runs[:RUNS]
+        scores = self._sign * torch.tensor([run.score for run in runs], dtype=torch.float32)
+        seconds = torch.tensor([max(run.seconds, 1e-3) for run in runs]).log()
+        scale = scores.std(correction=0)
+        standard = ((scores - scores.mean()) / scale).clamp(-3, 3) if scale > 0 else torch.zeros(len(runs))
+        return Rows(task, self._encoded([run.values for run in runs]), torch.stack([standard, seconds], dim=1))
+
+    def _of_past(self, found: Described) -> tuple[Tensor, Tensor, Tensor] | None:
         """Inputs, targets and weights of the runs on related tasks."""
-        inputs, targets, weights = [], [], []
-        for task in self.tasks:
-            runs = task.runs[:RUNS]
-            scores = self._sign * torch.tensor([run.score for run in runs], dtype=torch.float32)
-            seconds = torch.tensor([max(run.seconds, 1e-3) for run in runs]).log()
-            scale = scores.std(correction=0)
-            standard = ((scores - scores.mean()) / scale).clamp(-3, 3) if scale > 0 else torch.zeros(len(runs))
-            inputs.append(self._inputs(_described(task.fingerprint, self._names), [run.values for run in runs]))
-            targets.append(torch.stack([standard, seconds], dim=1))
-            weights.append(torch.full((len(runs),), task.similarity))
-        return (torch.cat(inputs), torch.cat(targets), torch.cat(weights)) if inputs else None
+        if not found.rows:
+            return None
+        inputs = [self._inputs(task, each.encoded) for task, each in zip(found.theirs, found.rows, strict=True)]
+        weights = [torch.full((len(each.encoded),), each.task.similarity) for each in found.rows]
+        return torch.cat(inputs), torch.cat([each.targets for each in found.rows]), torch.cat(weights)
 
     def _usual_spread(self) -> float:
         """The deviation of scores on a related task, the mean weighted by similarity; 0 where there is none."""
@@ -188,7 +219,11 @@ class MetaNN(Adviser):
         standard = ((scores - centre) / spread).clamp(-3, 3)
         seconds = torch.tensor([max(told.seconds, 1e-3) for told, _ in own]).log()
         parts = [
-            (self._inputs(self._mine, values), torch.stack([standard, seconds], dim=1), torch.full((len(own),), OWN))
+            (
+                self._inputs(self._mine, self._encoded(values)),
+                torch.stack([standard, seconds], dim=1),
+                torch.full((len(own),), OWN),
+            )
         ]
         parts += [] if self._past is None else [self._past]
         ensemble = Ensemble(parts[0][0].shape[1], self.case.seed)
@@ -208,6 +243,14 @@ def expected_improvement(mean: Tensor, deviation: Tensor, best: float) -> Tensor
     return worth.clamp(min=0.0)
 
 
+def fingerprints(case: Case, rows: list[Rows], remark: str = "") -> Described:
+    """The tasks by the statistics that all their fingerprints have."""
+    prints = [case.fingerprint, *(each.task.fingerprint for each in rows)]
+    names = _shared(prints)
+    mine, *theirs = [_in_scales(one, names) for one in prints]
+    return Described(mine, torch.stack(theirs) if theirs else torch.empty(0, len(names)), rows, remark)
+
+
 def _shared(prints: Sequence[Fingerprint]) -> list[tuple[str, str]]:
     """The statistics that all have; those of features only where all have the same."""
     first = prints[0]
@@ -219,6 +262,6 @@ def _shared(prints: Sequence[Fingerprint]) -> list[tuple[str, str]]:
     return sorted(names)
 
 
-def _described(one: Fingerprint, names: Sequence[tuple[str, str]]) -> Tensor:
+def _in_scales(one: Fingerprint, names: Sequence[tuple[str, str]]) -> Tensor:
     """The statistics in units of their scales, so that a difference of 1 is one between kinds; ``(names,)``."""
     return torch.tensor([one.statistics[group][name] / SCALES[group][name] for group, name in names])

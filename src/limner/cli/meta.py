@@ -72,7 +72,7 @@ def meta_train(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="Of experience: search (default), nearest, portfolio, evolution, metann, random or default.",
+            help="Of experience: search (default), nearest, portfolio, evolution, metann, metacnn, random or default.",
         ),
     ] = None,
     workers: Annotated[

@@ -53,7 +53,7 @@ def tune(
         str,
         typer.Option(
             metavar="NAME",
-            help="Who proposes: search (with a sampler), nearest, portfolio, evolution, metann, random or default.",
+            help="Who proposes: search (a sampler), nearest, portfolio, evolution, metann, metacnn, random or default.",
         ),
     ] = "search",
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"{options.MODELS}.")] = "scratch",

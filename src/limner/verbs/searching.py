@@ -67,6 +67,7 @@ class Going:
     ) -> None:
         from limner.advisers import adviser as made
         from limner.advisers.base import Case
+        from limner.memory.thumbnails import thumbnails
         from limner.spaces.search import Search
 
         self.memory, self.subject, self.called = memory, subject, called
@@ -77,7 +78,10 @@ class Going:
         self.notes: list[str] = []
         self.described = subject.fingerprint()
         self.task = memory.add_task(subject.task, self.described, parent=subject.images)
-        self.adviser = made(adviser, Case(subject.space, higher, seed, self.described, self._past()), sampler)
+        shown = thumbnails(getattr(subject.task.support, "images", None))
+        case = Case(subject.space, higher, seed, self.described, self._past(), shown)
+        self.adviser = made(adviser, case, sampler)
+        self.notes += [self.adviser.remark] if self.adviser.remark else []
 
     def _past(self) -> tuple[PastTask, ...]:
         """What other tasks have seen of the same learner, begun and about as long as here."""

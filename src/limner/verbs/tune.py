@@ -117,7 +117,7 @@ def tune(
     each     the budget of one run of steps, as ``200steps`` or ``30s``; default: the portfolio's steps, and of a budget
              in time at most a tenth
     adviser  who proposes after the default: ``search`` (the best of like tasks, then a sampler), ``nearest``,
-             ``portfolio``, ``evolution``, ``metann``, ``random`` or ``default``; see ``limner.advisers``
+             ``portfolio``, ``evolution``, ``metann``, ``metacnn``, ``random`` or ``default``; see ``limner.advisers``
     sampler  of ``search``: ``tpe``, ``cma-es``, ``gp`` or ``random``
     options, fields  of the learner and of the strategy, held at these values; all else in the space is searched
     resume   go on with the same search, which the memory knows
