@@ -15,6 +15,7 @@ from limner.errors import LimnerError
 from limner.tasks.spec import Spec, nearest
 
 Array = np.ndarray[Any, Any]
+DRAWN = "drawn by Limner, Apache-2.0"
 TOGETHER = 32 * 2**20
 """About how many bytes of an array are read at a time."""
 
@@ -41,6 +42,23 @@ class ArraySource:
     licence: str = "unknown"
     stamp: str = ""
     notes: list[str] = field(default_factory=list)
+
+
+def drawn(spec: Spec, names: tuple[str, ...], per_class: int, size: int, draw: Callable[[int], Array]) -> ArraySource:
+    """Images in colour that Limner draws, ``per_class`` of each of the classes ``names``.
+
+    ``draw(place)`` gives those of the class at a place, uint8 ``(per_class, size, size, 3)``.
+    """
+    kinds = len(names)
+    return ArraySource(
+        str(spec),
+        (kinds * per_class, size, size, 3),
+        np.dtype(np.uint8),
+        lambda: (draw(place) for place in range(kinds)),
+        labels=np.repeat(np.arange(kinds), per_class),
+        names=names,
+        licence=DRAWN,
+    )
 
 
 def open_npz(spec: Spec) -> ArraySource:

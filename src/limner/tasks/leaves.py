@@ -9,16 +9,14 @@ taken from anywhere, so what learns from leaves has a clean licence.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from limner.seeds import derive
-from limner.tasks.arrays import Array, ArraySource
+from limner.tasks.arrays import Array, ArraySource, drawn
 from limner.tasks.spec import Spec
 
-LICENCE = "drawn by Limner, Apache-2.0"
 SCENES, FINER = 200, 2
 """How many scenes there are where no one says, and how much finer they are drawn."""
 
@@ -51,23 +49,14 @@ def open_leaves(spec: Spec) -> ArraySource:
     """``kinds`` scenes (:data:`SCENES`) of ``per_class`` patches each (10), ``size`` (64) pixels wide, by ``seed``."""
     options = spec.options
     size, per_class, seed = options.get("size", 64), options.get("per_class", 10), options.get("seed", 0)
-    scenes = options.get("kinds", SCENES)
 
-    def parts() -> Iterator[Array]:
-        for place in range(scenes):
-            random = np.random.default_rng(derive(seed, "leaves", place))
-            scene = scene_of(random)
-            yield np.stack([draw(scene, size, random) for _ in range(per_class)])
+    def of_scene(place: int) -> Array:
+        random = np.random.default_rng(derive(seed, "leaves", place))
+        scene = scene_of(random)
+        return np.stack([draw(scene, size, random) for _ in range(per_class)])
 
-    return ArraySource(
-        str(spec),
-        (scenes * per_class, size, size, 3),
-        np.dtype(np.uint8),
-        parts,
-        labels=np.repeat(np.arange(scenes), per_class),
-        names=tuple(f"scene {place + 1}" for place in range(scenes)),
-        licence=LICENCE,
-    )
+    names = tuple(f"scene {place + 1}" for place in range(options.get("kinds", SCENES)))
+    return drawn(spec, names, per_class, size, of_scene)
 
 
 def scene_of(random: np.random.Generator) -> Scene:

@@ -8,19 +8,16 @@ kinds: sprites are there to learn to learn from, not to be pretty.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from limner.seeds import generator
-from limner.tasks.arrays import Array, ArraySource
+from limner.tasks.arrays import Array, ArraySource, drawn
 from limner.tasks.spec import Spec
 
-LICENCE = "drawn by Limner, Apache-2.0"
 KINDS, COLOURS = 200, 4
 """How many kinds there are where no one says, and the colours of each."""
 
@@ -56,21 +53,8 @@ def open_sprites(spec: Spec) -> ArraySource:
     """``kinds`` kinds (:data:`KINDS`) of ``per_class`` images each (20), ``size`` (32) pixels wide, by ``seed`` (0)."""
     options = spec.options
     size, per_class, seed = options.get("size", 32), options.get("per_class", 20), options.get("seed", 0)
-    kinds = options.get("kinds", KINDS)
-
-    def parts() -> Iterator[Array]:
-        for index in range(kinds):
-            yield draw(seed, index, per_class, size)
-
-    return ArraySource(
-        str(spec),
-        (kinds * per_class, size, size, 3),
-        np.dtype(np.uint8),
-        parts,
-        labels=np.repeat(np.arange(kinds), per_class),
-        names=tuple(f"sprite {index:04d}" for index in range(kinds)),
-        licence=LICENCE,
-    )
+    names = tuple(f"sprite {place:04d}" for place in range(options.get("kinds", KINDS)))
+    return drawn(spec, names, per_class, size, lambda place: draw(seed, place, per_class, size))
 
 
 def draw(seed: int, index: int, count: int, size: int) -> Array:
