@@ -64,6 +64,7 @@ def test_one_task_and_many_are_shown_with_pictures_best_runs_and_advice(tmp_path
     assert "<b>rings" not in text
     assert "rings&lt;/b&gt; 1 (generate)\nKernel distance 0.110, the best of 2 runs: vae" in text
     assert "learning rate 0.008" in text
+    assert "on one scale. The two axes show 100% of how they differ. Rest on a task" in text
     assert text.count("<title>") == 6  # one for each task, and the page's own
     assert "nearest (5 tasks)" in text
     assert re.search(r'<th scope="row">nearest</th><td>Kernel distance</td><td class="number">5</td>', text)

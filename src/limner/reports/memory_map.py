@@ -68,8 +68,8 @@ def _map(what: str, tasks: Sequence[Mapped], best: dict[str, Best], goals: dict[
         if task.strip and all(math.hypot(x - other, y - way) > PICTURE * 1.15 for other, way in pictured):
             pictured.append((x, y))
             picture = _first(task.strip)
-        told, name = _words(task, best.get(task.sha256)), title(task.name) if len(tasks) <= NAMED else ""
-        points.append(Point(round(x, 1), round(y, 1), goals[task.goal], picture, told, name))
+        said, name = _words(task, best.get(task.sha256)), title(task.name) if len(tasks) <= NAMED else ""
+        points.append(Point(round(x, 1), round(y, 1), goals[task.goal], picture, said, name))
     points.sort(key=lambda point: bool(point.picture), reverse=True)  # dots lie over pictures, to be reached
     mine = {goal: colour for goal, colour in goals.items() if any(task.goal == goal for task in tasks)}
     return Map(what, points, mine, told)
