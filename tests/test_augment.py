@@ -121,6 +121,7 @@ def test_what_it_costs_is_said_before_and_the_verdict_after(place, capsys):
         (["folder:bars/lying", "--per-class", "2"], "folder:bars/lying has no classes"),
         (["folder:bars", "--per-class", "2", "--learner", "classifier"], "no learner 'classifier' to generate with"),
         (["folder:bars", "--per-class", "2", "--start", "shipped:glyphs-vae"], "load them with size=32"),
+        (["folder:bars", "--per-class", "2", "--strategy", "magic"], "there is no strategy 'magic'"),
         (["folder:bars", "--per-class", "2", "--out", "bars/more"], "lie in each other"),
         (["folder:bars", "--per-class", "2", "--out", "taken"], "taken exists already"),
         (["folder:bars", "--per-class", "2", "--out", "taken", "--force"], "was not written by Limner"),
@@ -280,6 +281,13 @@ def test_a_start_is_adapted_to_each_class(place):
     )  # fmt: skip
     assert scratch.record["learner"]["options"]["conditioning"] == "projection"
     assert not scratch.record["generator_for_each_class"]
+
+
+def test_a_strategy_can_be_named(place):
+    made = limner.augment(
+        "folder:bars", per_class=1, strategy="implicit-likelihood", budget="1steps", check=False, out="made"
+    )  # fmt: skip
+    assert made.record["learner"]["kind"] == "imle"
 
 
 # ── Names of folders ──────────────────────────────────────────────────────────────────────────────────────────────────

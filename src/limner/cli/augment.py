@@ -26,6 +26,7 @@ def augment(
         typer.Option(metavar="60s", help="Time for all, the check included (60s, 2m, 1h); or 500steps a generator."),
     ] = None,
     learner: options.LearnerName = None,
+    strategy: options.StrategyName = None,
     option: options.LearnerOptions = None,
     field: options.StrategyFields = None,
     check: Annotated[
@@ -56,6 +57,7 @@ def augment(
             start=start,
             budget=budget,
             learner=learner,
+            strategy=strategy,
             options=show.pairs(option),
             fields=show.pairs(field),
             check=check,

@@ -127,14 +127,7 @@ def adapt(
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"auto (as advised), {options.MODELS}.")] = "auto",
     budget: options.Budget = None,
     learner: options.LearnerName = None,
-    strategy: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="A strategy by its name: adapted, amortised, scratch, implicit-likelihood, freeze-critic, modulation, "
-            "low-rank, distance-preserving (default: as advised; limner recommend lists them).",
-        ),
-    ] = None,
+    strategy: options.StrategyName = None,
     option: options.LearnerOptions = None,
     field: options.StrategyFields = None,
     out: options.Out = None,

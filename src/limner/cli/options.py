@@ -34,6 +34,15 @@ LearnerOptions = Annotated[
     list[str] | None,
     typer.Option("--option", "-o", metavar="NAME=VALUE", help="An option of the learner, e.g. latents=32."),
 ]
+StrategyName = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy",
+        metavar="NAME",
+        help="A strategy by its name: adapted, amortised, scratch, implicit-likelihood, freeze-critic, modulation, "
+        "low-rank, distance-preserving (default: as advised; limner recommend lists them).",
+    ),
+]
 StrategyFields = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="FIELD=VALUE", help="Any field of the strategy, e.g. schedule=cosine, clip=1."),

@@ -64,7 +64,7 @@ class FFDNet(nn.Module):
         self.body = DnCNN(4 * channels, width, depth, inputs=4 * channels + 1)
 
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
-        """``images (n, c, h, w)`` of even sides, and the standard deviation of their noise as :func:`joined` takes it."""
+        """``images (n, c, h, w)`` of even sides, and how strong their noise is, as :func:`joined` takes it."""
         folded = functional.pixel_unshuffle(images, 2)
         noise = noise if noise.ndim == 1 else functional.avg_pool2d(noise, 2)
         return functional.pixel_shuffle(self.body(joined(folded, noise)), 2)
@@ -158,7 +158,7 @@ class Scales(nn.Module):
         _begin_small(self.head)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
-        """``(n, c, h, w)`` of sides that are multiples of 4, and ``noise`` if it is told (:func:`joined`), to the same."""
+        """``(n, c, h, w)`` of sides that are multiples of 4, and ``noise`` if it is told (:func:`joined`)."""
         maps, kept = self.stem(images if noise is None else joined(images, noise)), []
         for blocks, shrink in zip(self.down, self.shrink, strict=True):
             kept.append(blocks(maps))

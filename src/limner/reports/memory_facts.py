@@ -261,7 +261,10 @@ def tried(session: Session, kind: str) -> list[Tried]:
         .order_by(RunRow.created.desc(), RunRow.id)
         .limit(MOST_OF_LEARNER)
     )  # fmt: skip
-    return [Tried(*row[:5], Strategy.from_json(row[5])) for row in session.execute(query)]
+    rows = (row.tuple() for row in session.execute(query))
+    return [
+        Tried(task, by, worse, shape, options, Strategy.from_json(how)) for task, by, worse, shape, options, how in rows
+    ]
 
 
 # strategies in words

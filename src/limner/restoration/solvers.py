@@ -119,7 +119,8 @@ def roughly(images: Tensor, knowledge: Knowledge, other: Tensor, weight: Tensor,
     power = response.abs() ** 2 + weight
 
     def spread(maps: Tensor) -> Tensor:
-        return torch.fft.rfft2(functional.pad(maps, (beyond,) * 4))
+        spectrum: Tensor = torch.fft.rfft2(functional.pad(maps, (beyond,) * 4))
+        return spectrum
 
     made = other
     for _ in range(times):

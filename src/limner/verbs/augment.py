@@ -15,6 +15,7 @@ from torch import Tensor
 from limner.engine.events import Listener
 from limner.errors import LimnerError
 from limner.verbs import augment_check, directories, making
+from limner.verbs.adapt import check_strategy
 from limner.verbs.class_folders import folders
 from limner.verbs.line import asked_strategy, check_learner, listeners
 
@@ -66,6 +67,7 @@ def augment(
     per_class: int,
     start: str = "auto",
     learner: str | None = None,
+    strategy: str | None = None,
     budget: str | None = None,
     options: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
@@ -79,8 +81,8 @@ def augment(
 ) -> Augmented:
     """Make ``per_class`` images of each class of ``spec``, and find out whether a classifier is the better for them.
 
-    start, learner, options, fields  as for :func:`limner.adapt`; how generators are shared out among the classes is
-                    told by :func:`limner.verbs.making.decide`. They are not kept: the record remakes them
+    start, learner, strategy, options, fields  as for :func:`limner.adapt`; how generators are shared out among the
+                    classes is told by :func:`limner.verbs.making.decide`. They are not kept: the record remakes them
     budget          seconds of the whole command, the check included, or steps of each generator
     check           whether classifiers with and without made images, and with ordinary augmentation, are compared by
                     cross-validation (see :mod:`limner.verbs.augment_check`)
@@ -100,6 +102,7 @@ def augment(
         raise LimnerError(f"{per_class} images of each class cannot be made; give a --per-class of 1 or more")
     given, limits = asked_strategy(fields, budget)
     check_learner(learner, "generate")
+    check_strategy(strategy, "generate")
     directory = directories.claim(out, f"{spec}-augmented", force)
     making.apart(directory, spec)
     images = making.labelled(load(spec), spec)
@@ -109,8 +112,8 @@ def augment(
     refusal = augment_check.impossible(images) if check else "nothing was checked, as --no-check asked"
     with Memory.open(memory) as remembered:
         how = making.decide(
-            images, spec, start=start, learner=learner, options=options, fields=given, steps=limits.steps,
-            seconds=None, memory=remembered, seed=seed,
+            images, spec, start=start, learner=learner, named=strategy, options=options, fields=given,
+            steps=limits.steps, seconds=None, memory=remembered, seed=seed,
         )  # fmt: skip
     if limits.seconds is not None:
         how = _within(how, images, limits.seconds, not refusal)

@@ -118,20 +118,22 @@ class Making:
 
 
 def decide(
-    images: ImageSet, spec: str, *, start: str, learner: str | None, options: dict[str, Any] | None,
-    fields: dict[str, Any], seconds: float | None, steps: int | None, memory: Memory, seed: int,
+    images: ImageSet, spec: str, *, start: str, learner: str | None, named: str | None,
+    options: dict[str, Any] | None, fields: dict[str, Any], seconds: float | None, steps: int | None, memory: Memory,
+    seed: int,
 ) -> Making:  # fmt: skip
     """How images of the classes are best made, by the adviser's word on the largest class.
 
     With a start, and few images a class (:data:`FEW`) or a start that was asked for, a generator is adapted from it to
     each class. Else one learner is trained on all classes together, told which is which where its kind can be: what
-    classes have in common is then learned from all of them. ``seconds`` and ``steps`` are for one generator.
+    classes have in common is then learned from all of them. ``named``, a strategy by its name, goes before that.
+    ``seconds`` and ``steps`` are for one generator.
 
     Raises :class:`LimnerError` where start, learner and images do not fit each other.
     """
     from limner.learners import create
     from limner.memory import Adviser
-    from limner.verbs.adapt import choose
+    from limner.verbs.adapt import called, choose
 
     shape, count = images.shape, len(images.class_names)
     given = None if start in ("auto", "scratch") else find_start(start, memory, shape)
@@ -145,10 +147,10 @@ def decide(
     )
     reference = start if given is None or start.startswith("shipped:") else given.sha256
     median = int(torch.bincount(images.labels, minlength=count).median())  # type: ignore[arg-type]
-    many = start == "auto" and median > FEW
+    many = start == "auto" and named is None and median > FEW
     if many:
         reference = "scratch"
-    advice = choose(found, reference, learner)
+    advice = choose(called(found, named, start), reference, learner)
     reference = advice.strategy.start if reference == "auto" else reference
     begun = given if given is not None else find_start(reference, memory, shape)
     strategy = advice.strategy.replace(start=reference, **fields)
