@@ -261,9 +261,10 @@ def tried(session: Session, kind: str) -> list[Tried]:
         .order_by(RunRow.created.desc(), RunRow.id)
         .limit(MOST_OF_LEARNER)
     )  # fmt: skip
-    rows = (row.tuple() for row in session.execute(query))
+    found = session.execute(query).all()
     return [
-        Tried(task, by, worse, shape, options, Strategy.from_json(how)) for task, by, worse, shape, options, how in rows
+        Tried(task, by, worse, shape, options, Strategy.from_json(how))
+        for task, by, worse, shape, options, how in found
     ]
 
 
