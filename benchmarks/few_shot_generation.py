@@ -326,7 +326,7 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
         shown = [own[few_shot.class_of(tasks[place])][:4] for place in places]
         lines.append((f"{way}, {steps} steps", shown))
     lines.append(("real drawings", [tasks[place].query.images[:4] for place in places]))
-    figure = Figure(figsize=(13, 0.52 * len(lines) + 0.4))
+    figure = Figure(figsize=(16, 0.3 * len(lines) + 0.2))
     axes = figure.subplots(len(lines), len(places), squeeze=False)
     for (told, blocks), line in zip(lines, axes, strict=True):
         for block, axis in zip(blocks, line, strict=True):
@@ -334,7 +334,7 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(told, rotation=0, ha="right", va="center", fontsize=8)
-    figure.subplots_adjust(left=0.23, right=0.998, top=0.998, bottom=0.002, wspace=0.05, hspace=0.05)
+    figure.subplots_adjust(left=0.21, right=0.998, top=0.998, bottom=0.002, wspace=0.05, hspace=0.05)
     return harness.drawn(figure)
 
 
