@@ -22,8 +22,8 @@ from PIL import Image
 from limner.errors import LimnerError
 
 SEED, SIGMA, WIDTH, HEIGHT = 0, 15, 4000, 3000
-METHODS = ("starter", "denoiser", "total-variation", "wavelets", "non-local-means", "bm3d")
-LIMIT = 300
+METHODS = ("starter", "denoiser", "total-variation", "wavelets")
+LIMIT = 200
 """Seconds after which a method is given up."""
 
 
