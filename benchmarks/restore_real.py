@@ -222,9 +222,9 @@ def main() -> None:
         details=found,
         threads=1,
         story=(
-            f"Every {THIN}nd of the PolyU photographs in colour, the middle {SIDE}×{SIDE} pixels; "
-            f"the truth is the mean of many shots. A "
-            f"network was adapted in {STEPS.steps} steps to one scene, and judged on the camera's other scenes; each "
+            f"Every {THIN}nd of the PolyU photographs in colour, the middle {SIDE}×{SIDE} pixels; the truth is "
+            "the mean of many shots. A network was adapted "
+            f"in {STEPS.steps} steps to one scene, and judged on the camera's other scenes; each "
             f"camera has two such scenes ({scenes}), and a photograph's figure is the mean over them. Intervals are "
             "over photographs. BM3D is told σ as estimated from the photograph, or as measured against the truth, "
             "which no user has. Zero-Shot Noise2Noise, which takes minutes a photograph, mended every "

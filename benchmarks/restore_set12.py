@@ -43,7 +43,7 @@ def networks(minutes: float) -> list[Blind]:
     return [
         Blind(f"{kind}, {part * minutes:.3g} min", {"network": kind, "width": width, "depth": depth}, part * minutes)
         for kind, (width, depth) in kinds.items()
-        for part in ((1, 10) if kind == "unet" else (1,))
+        for part in ((1, 3) if kind == "unet" else (1,))
     ][::-1]
 
 

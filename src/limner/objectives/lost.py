@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from limner.degradations import parse
+from limner.degradations import Degradation, parse
 
 LOST = 1.0
 """Noise as strong as the whole scale: nothing is known of a pixel that has it."""
@@ -37,7 +39,12 @@ def draw_lost(images: Tensor, share: float, generator: torch.Generator) -> Tenso
     """
     whole = torch.ones(len(images), 1, *images.shape[2:])
     chosen = torch.rand(len(images), 1, 1, 1, generator=generator) < share
-    return (parse(KINDS)(whole, generator) < 0.5) & chosen
+    return (_kinds()(whole, generator) < 0.5) & chosen
+
+
+@cache
+def _kinds() -> Degradation:
+    return parse(KINDS)
 
 
 def filled(images: Tensor, lost: Tensor) -> Tensor:

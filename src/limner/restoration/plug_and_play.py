@@ -35,11 +35,12 @@ class PlugAndPlay:
 
         x ← argmin ‖M A x − y‖² + λ (σ/σₖ)² ‖x − z‖²,   z ← denoised(x, σₖ),
 
-    σₖ falling evenly in its logarithm from 49/255 to σ; ``trust`` = λ, 0.23 there. ``proximal-gradient``, the same
-    with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for operators far from any inverse.
-    Both begin from Tikhonov's solution, or where pixels were only lost from the biharmonic one, the noise then taken
-    away being 25/255 to 2.5/255, or σ where that is more. Where nothing was blurred and there is no noise, what was
-    seen is kept exactly.
+    σₖ falling evenly in its logarithm from 49/255 to σ; ``trust`` = λ, 0.23 there. For a blur that ends at the border
+    all but the last two steps towards the data are solved roughly (:func:`limner.restoration.solvers.roughly`).
+    ``proximal-gradient``, the same with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for
+    operators far from any inverse. Both begin from Tikhonov's solution, or its like for such a blur, or where pixels
+    were only lost from the biharmonic one, the noise then taken away being 25/255 to 2.5/255, or σ where that is more.
+    Where nothing was blurred and there is no noise, what was seen is kept exactly.
 
     A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
     what it is to take away: noise of strength σₖ is added to x first (Kadkhodaie & Simoncelli 2021, section 2.3).
@@ -78,12 +79,13 @@ class PlugAndPlay:
         linear = knowledge.linear(shape_of(images))
         descend = self.scheme == "proximal-gradient"
         step = 1 / (1.05 * linear.norm(generator).to(images).view_as(weight)) ** 2 if descend else weight
+        rough = len(strengths) - EXACT if _ends(knowledge) else 0
         for place, strength in enumerate(strengths):
             if descend:
                 data = prior + step * linear.adjoint(images - linear.forward(prior))
             else:
                 level = noise if knowledge.operator is None else max(noise, LEAST)
-                solve = roughly if _ends(knowledge) and place < len(strengths) - EXACT else near
+                solve = roughly if place < rough else near
                 data = solve(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
             if getattr(self.prior, "blind", False):
                 data = data + strength * _noise_like(data, generator)

@@ -78,14 +78,13 @@ class Trained:
         check(self, images, knowledge)
         wanted, given = self.learner.image_shape[0], images.shape[1]
         apart = self._apart(images)
-        levels = self._levels(knowledge, images)
+        levels = self._levels(knowledge, images, apart)
         params = {name: value.to(images) for name, value in self.params.items()}
         together = max(1, _TOGETHER // (images.shape[2] * images.shape[3]))
+        batches = torch.split(apart, together)
+        told = [None] * len(batches) if levels is None else torch.split(levels, together)
         with torch.no_grad():
-            parts = [
-                self.learner.restored(params, part, level)
-                for part, level in zip(torch.split(apart, together), torch.split(levels, together), strict=True)
-            ]
+            parts = [self.learner.restored(params, part, level) for part, level in zip(batches, told, strict=True)]
         found = torch.cat(parts)
         made = found.view(images.shape) if wanted == 1 else found if given == wanted else found.mean(1, keepdim=True)
         if self.learner.fills and knowledge.mask is not None and knowledge.noise == 0:
@@ -97,12 +96,12 @@ class Trained:
         wanted = self.learner.image_shape[0]
         return images.flatten(0, 1)[:, None] if wanted == 1 else images.expand(-1, wanted, -1, -1)
 
-    def _levels(self, knowledge: Knowledge, images: Tensor) -> Tensor:
-        """What the network is told of the noise of each that it takes: one number, or one for each pixel."""
-        mask, apart, lost = knowledge.mask, self._apart(images), None
-        if self.learner.fills and mask is not None:
-            lost = self._apart(mask.to(images).expand_as(images)).amin(1, keepdim=True) == 0
-            apart = filled(apart, lost)
-        noise = knowledge.noise
-        levels = noise_of(apart) if noise is None else images.new_full((len(apart),), noise)
-        return levels if lost is None else torch.where(lost, LOST, levels[:, None, None, None])
+    def _levels(self, knowledge: Knowledge, images: Tensor, apart: Tensor) -> Tensor | None:
+        """What the network is told of the noise of each of ``apart``: one number, or one for each pixel; ``None`` where
+        nothing is known, which it estimates by itself."""
+        noise, mask = knowledge.noise, knowledge.mask
+        if not self.learner.fills or mask is None:
+            return None if noise is None else images.new_full((len(apart),), noise)
+        lost = self._apart(mask.to(images).expand_as(images)).amin(1, keepdim=True) == 0
+        levels = noise_of(filled(apart, lost)) if noise is None else images.new_full((len(apart),), noise)
+        return torch.where(lost, LOST, levels[:, None, None, None])
