@@ -55,7 +55,7 @@ class Scale:
     ways: tuple[str, ...]
 
 
-FULL = Scale((1, 5, 20, 100), 8, 2000, 300, tuple(CLASSIFY))
+FULL = Scale((1, 5, 20, 100), 8, 2000, 200, tuple(CLASSIFY))
 QUICK = Scale((5,), 2, 20, 8, ("scratch", "source-only", "partial", "logistic-regression", "joint", "adversarial"))
 
 
