@@ -33,7 +33,7 @@ DAMAGES = {
 }
 LOST = ("half lost", "80% lost")
 PRIORS = ("total-variation", "wavelets", "non-local-means", "denoiser")
-STRENGTHS = tuple(10 ** (power / 3) for power in range(-14, -5))
+STRENGTHS = tuple(10 ** (power / 3) for power in range(-9, -2))
 """Regularisers of Wiener's filter."""
 
 

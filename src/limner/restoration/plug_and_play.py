@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,16 +13,29 @@ from limner.errors import LimnerError
 from limner.restoration.base import Knowledge, Restorer, check, needs_noise
 from limner.restoration.deconvolution import beginning
 from limner.restoration.inpainting import Biharmonic
+from limner.restoration.shipped import Denoiser, Starter
 from limner.restoration.solvers import convolution_of, near, roughly, smooth
+from limner.restoration.trained import Trained
 
 FIRST = 49 / 255
 """The strength of noise that the prior takes away in the first step (Zhang et al. 2021, section 4.2)."""
 LEAST = 0.255 / 255
 """Noise is taken to be at least this strong, as in the authors' schedule."""
-FILLED = 25 / 255, 2.5 / 255
-"""First and least strength where pixels were lost and nothing blurred: filled in smoothly they are nearly right."""
-MORE = 3
-"""So many times as many steps are taken there."""
+
+
+class Filling(NamedTuple):
+    """The strengths from first to least where pixels were lost and nothing blurred, and ``times`` as many steps.
+
+    Filled in smoothly they are nearly right, so that less is taken away than of a blur.
+    """
+
+    first: float
+    least: float
+    times: int
+
+
+FILLING = {True: Filling(25 / 255, 2.5 / 255, 3), False: Filling(10 / 255, 0.255 / 255, 2)}
+"""By whether the prior is a network: others smooth what they take for noise, and so are to take away less."""
 EXACT = 2
 """So many last steps towards the data are solved exactly; those before need not be, so they are few and fast."""
 SCHEMES = ("half-quadratic", "proximal-gradient")
@@ -39,14 +53,14 @@ class PlugAndPlay:
     all but the last two steps towards the data are solved roughly (:func:`limner.restoration.solvers.roughly`).
     ``proximal-gradient``, the same with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for
     operators far from any inverse. Both begin from Tikhonov's solution, or its like for such a blur, or where pixels
-    were only lost from the biharmonic one, the noise then taken away being 25/255 to 2.5/255, or σ where that is more.
-    Where nothing was blurred and there is no noise, what was seen is kept exactly.
+    were only lost from the biharmonic one, the noise then taken away being less (:data:`FILLING`), or σ where that is
+    more. Where nothing was blurred and there is no noise, what was seen is kept exactly.
 
     A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
     what it is to take away: noise of strength σₖ is added to x first (Kadkhodaie & Simoncelli 2021, section 2.3).
 
     prior  a restorer that handles noise of known strength
-    steps  how often to and fro; three times as often where pixels were only lost
+    steps  how often to and fro; two or three times as often where pixels were only lost
     """
 
     prior: Restorer
@@ -73,8 +87,9 @@ class PlugAndPlay:
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
         lost = knowledge.mask is not None and knowledge.operator is None
-        first, least = FILLED if lost else (FIRST, LEAST)
-        strengths = schedule(max(noise, least), self.steps * (MORE if lost else 1), first)
+        network = isinstance(self.prior, Trained | Denoiser | Starter)
+        first, least, times = FILLING[network] if lost else (FIRST, LEAST, 1)
+        strengths = schedule(max(noise, least), self.steps * times, first)
         prior = first_guess(images, knowledge, generator)
         linear = knowledge.linear(shape_of(images))
         descend = self.scheme == "proximal-gradient"
