@@ -21,7 +21,7 @@ from limner.meta import MetaPlan, learn
 from limner.metrics import evaluate
 from limner.reports.figures import grid
 from limner.seeds import derive, generator
-from limner.tasks import Family, ImageSet, Task
+from limner.tasks import ImageSet, Task
 from limner.types import Params, Request
 
 SPEC = "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabet"
@@ -38,9 +38,10 @@ WAYS = 20
 
 @dataclass(frozen=True)
 class Beginning:
-    """Parameters to begin from: learned by ``plan`` over the family after a share of the time on ``first``, or by
-    ``pooled`` on all train classes together; fresh where there is neither."""
+    """Parameters to begin from: learned by ``plan`` over the family after ``first_share`` of the time on ``pooled``, or
+    by ``pooled`` on all train classes together; fresh where there is neither."""
 
+    name: str
     kind: str
     options: dict[str, Any]
     plan: MetaPlan | None = None
@@ -50,14 +51,28 @@ class Beginning:
 
 @dataclass(frozen=True)
 class Way:
-    """A strategy: what it begins from, how it goes on, and at which steps it is looked at."""
+    """A strategy: what it begins from, how it goes on, and at which steps it is looked at.
+
+    early   so many of the critic's first layers are frozen
+    rates   those that are tried on validation tasks, for each number of steps
+    """
 
     name: str
-    beginning: str
+    beginning: Beginning
     strategy: Strategy
     steps: tuple[int, ...] = STEPS
     early: int = 0
-    """So many of the critic's first layers are frozen."""
+    rates: tuple[float, ...] = RATES
+
+    @property
+    def from_scratch(self) -> bool:
+        return not (self.beginning.plan or self.beginning.pooled)
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is fine-tuning as anyone would do it: all parameters of a pooled model change."""
+        varied = self.early or self.strategy.frozen or self.strategy.preserve or self.strategy.update != "full"
+        return self.beginning.pooled is not None and self.beginning.plan is None and not varied
 
 
 @dataclass(frozen=True)
@@ -67,56 +82,51 @@ class Scale:
     tuning: int
 
 
-_ADAPT = Strategy(betas=(0.0, 0.99), batch=0, ema=0.9)
+ADAPT = Strategy(betas=(0.0, 0.99), batch=0, ema=0.9)
 _GAN, _POOLED_GAN = {"latents": 32, "width": 32}, Strategy(learning_rate=1e-3, betas=(0.0, 0.99), schedule="cosine")
 _VAE, _POOLED_VAE = {"latents": 24, "width": 32}, Strategy(learning_rate=2e-3, schedule="cosine")
 _NO_STEPS = MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=2e-3, turns=True)
 _REPTILE = MetaPlan(algorithm="reptile", tasks=1, inner_steps=15, inner_rate=4e-3, inner_batch=5, rate=5e-4, turns=True)
 
-BEGINNINGS = {
-    "set-vae": Beginning("set-vae", {"width": 32}, _NO_STEPS),
-    "set-flow": Beginning("set-flow", {}, _NO_STEPS),
-    "vae, class prior": Beginning("vae", _VAE | {"prior": "class"}, replace(_NO_STEPS, rate=4e-3)),
-    "vae, pooled": Beginning("vae", _VAE, pooled=_POOLED_VAE),
-    "gan, Reptile": Beginning("gan", _GAN, _REPTILE, _POOLED_GAN, 0.4),
-    "gan, pooled": Beginning("gan", _GAN, pooled=_POOLED_GAN),
-    "flow, Reptile": Beginning("flow", {}, replace(_REPTILE, inner_rate=2e-3), _POOLED_VAE, 0.5),
-    "flow, pooled": Beginning("flow", {}, pooled=_POOLED_VAE),
-    "vae, fresh": Beginning("vae", _VAE),
-    "gan, fresh": Beginning("gan", _GAN),
-    "imle, fresh": Beginning("imle", {}),
-}
+SET_VAE = Beginning("set-vae", "set-vae", {"width": 32}, _NO_STEPS)
+FLOW_POOLED = Beginning("flow, pooled", "flow", {}, pooled=_POOLED_VAE)
+_SET_FLOW = Beginning("set-flow", "set-flow", {}, _NO_STEPS)
+_VAE_MET = Beginning("vae, class prior", "vae", _VAE | {"prior": "class"}, replace(_NO_STEPS, rate=4e-3))
+_VAE_POOLED = Beginning("vae, pooled", "vae", _VAE, pooled=_POOLED_VAE)
+_GAN_MET = Beginning("gan, Reptile", "gan", _GAN, _REPTILE, _POOLED_GAN, 0.4)
+_GAN_POOLED = Beginning("gan, pooled", "gan", _GAN, pooled=_POOLED_GAN)
+_FLOW_MET = Beginning("flow, Reptile", "flow", {}, replace(_REPTILE, inner_rate=2e-3), _POOLED_VAE, 0.5)
 
 LEARNED = STEPS[1:]
 WAYS_TO_GO = (
-    Way("amortised, set VAE", "set-vae", _ADAPT),
-    Way("amortised, set flow", "set-flow", _ADAPT),
-    Way("meta-learned, VAE with a class prior", "vae, class prior", _ADAPT),
-    Way("meta-learned, GAN by Reptile", "gan, Reptile", _ADAPT),
-    Way("meta-learned, flow matching by Reptile", "flow, Reptile", _ADAPT),
-    Way("fine-tuned, VAE", "vae, pooled", _ADAPT),
-    Way("fine-tuned, GAN", "gan, pooled", _ADAPT),
-    Way("fine-tuned, flow matching", "flow, pooled", _ADAPT),
-    Way("early critic layers frozen", "gan, pooled", _ADAPT, early=2),
-    Way("modulation only", "gan, pooled", _ADAPT.replace(update="modulation")),
-    Way("low-rank adapters", "gan, pooled", _ADAPT.replace(update="low-rank")),
-    Way("distances preserved", "gan, pooled", _ADAPT.replace(preserve=1.0)),
-    Way("implicit likelihood, from scratch", "imle, fresh", _ADAPT, LEARNED),
-    Way("VAE, from scratch", "vae, fresh", _ADAPT, LEARNED),
-    Way("GAN, from scratch", "gan, fresh", _ADAPT, LEARNED),
+    Way("amortised, set VAE", SET_VAE, ADAPT),
+    Way("amortised, set flow", _SET_FLOW, ADAPT),
+    Way("meta-learned, VAE with a class prior", _VAE_MET, ADAPT),
+    Way("meta-learned, GAN by Reptile", _GAN_MET, ADAPT),
+    Way("meta-learned, flow matching by Reptile", _FLOW_MET, ADAPT),
+    Way("fine-tuned, VAE", _VAE_POOLED, ADAPT),
+    Way("fine-tuned, GAN", _GAN_POOLED, ADAPT),
+    Way("fine-tuned, flow matching", FLOW_POOLED, ADAPT),
+    Way("early critic layers frozen", _GAN_POOLED, ADAPT, early=2),
+    Way("modulation only", _GAN_POOLED, ADAPT.replace(update="modulation")),
+    Way("low-rank adapters", _GAN_POOLED, ADAPT.replace(update="low-rank")),
+    Way("distances preserved", _GAN_POOLED, ADAPT.replace(preserve=1.0)),
+    Way("implicit likelihood, from scratch", Beginning("imle, fresh", "imle", {}), ADAPT, LEARNED),
+    Way("VAE, from scratch", Beginning("vae, fresh", "vae", _VAE), ADAPT, LEARNED),
+    Way("GAN, from scratch", Beginning("gan, fresh", "gan", _GAN), ADAPT, LEARNED),
 )
-PLAIN = ("fine-tuned, VAE", "fine-tuned, GAN", "fine-tuned, flow matching")
 
 
-def family(shots: int) -> Family:
-    return few_shot.Setting(harness.spec(SPEC), shots, 20 - shots, SEED, EXTRACTOR).family()
+def setting(shots: int) -> few_shot.Setting:
+    return few_shot.Setting(harness.spec(SPEC), shots, 20 - shots, SEED, EXTRACTOR)
 
 
-def begun(asked: tuple[str, float]) -> tuple[str, Params | None, dict[str, Any]]:
-    """The parameters of a beginning, and what they cost, in one process on one core."""
-    name, seconds = asked
+def begun(asked: tuple[Beginning, few_shot.Setting, float]) -> tuple[Params | None, dict[str, Any]]:
+    """The parameters of a beginning, learned on the setting's train classes, and what they cost: in one process on one
+    core."""
+    beginning, where, seconds = asked
     harness.on_one_core()
-    beginning, source, started = BEGINNINGS[name], family(SHOTS), time.perf_counter()
+    source, started = where.family(), time.perf_counter()
     learner = create(beginning.kind, source.images.shape, **beginning.options)
     params, steps = None, 0
     if beginning.pooled:
@@ -130,8 +140,8 @@ def begun(asked: tuple[str, float]) -> tuple[str, Params | None, dict[str, Any]]
         params, steps = start.learned, steps + start.cost.steps
     taken = time.perf_counter() - started
     size = sum(value.numel() for value in learner.init(0).values())
-    print(f"begun: {name}, {taken:.0f} s, {steps} steps", flush=True)
-    return name, params, {"beginning": name, "seconds": taken, "steps": steps, "parameters": size}
+    print(f"begun: {beginning.name}, {taken:.0f} s, {steps} steps", flush=True)
+    return params, {"beginning": beginning.name, "seconds": taken, "steps": steps, "parameters": size}
 
 
 class Watch(Listener):
@@ -147,8 +157,7 @@ class Watch(Listener):
 
 def looked_at(way: Way, start: Params | None, task: Task, rate: float, steps: tuple[int, ...]) -> dict[int, Any]:
     """One adaptation: at each of ``steps`` the run as it then was, and the seconds until then."""
-    beginning = BEGINNINGS[way.beginning]
-    learner = create(beginning.kind, task.support.shape, **beginning.options)
+    learner = create(way.beginning.kind, task.support.shape, **way.beginning.options)
     strategy = way.strategy.replace(steps=max(steps), learning_rate=rate, evaluate_every=10)
     if way.early:
         strategy = strategy.replace(frozen=early_layers(learner, way.early))
@@ -165,40 +174,41 @@ def looked_at(way: Way, start: Params | None, task: Task, rate: float, steps: tu
     return found
 
 
-def scored(run: Run, task: Task) -> tuple[dict[str, float], torch.Tensor]:
-    """What its samples score against drawings held back, and the samples."""
+def scored(run: Run, task: Task, extractor: str) -> tuple[dict[str, float], torch.Tensor]:
+    """What its samples score against images held back, and the samples."""
     samples = run.sample(SAMPLES, seed=derive(task.seed, "benchmark"))
-    return evaluate(samples, task.query, task.support, EXTRACTOR, bootstraps=0).plain(), samples
+    return evaluate(samples, task.query, task.support, extractor, bootstraps=0).plain(), samples
 
 
-def gone(asked: tuple[Way, Params | None, int, int, int, Params | None]) -> list[dict[str, Any]]:
-    """A strategy on all test tasks: rates are chosen for each number of steps on validation tasks. On one core."""
-    way, start, shots, tasks, tuning, reader = asked
+def gone(asked: tuple[Way, Params | None, few_shot.Setting, int, int, Params | None]) -> list[dict[str, Any]]:
+    """A strategy on all test tasks: rates are chosen for each number of steps on validation tasks, where there is a
+    choice. On one core."""
+    way, start, where, tasks, tuning, reader = asked
     harness.on_one_core()
-    source = family(shots)
+    source = where.family()
     tried: dict[int, dict[float, list[float]]] = {step: {} for step in way.steps}
-    for rate in RATES:
+    for rate in way.rates if len(way.rates) > 1 else ():
         for task in few_shot.tasks_of(source, "validation", tuning):
             for step, (run, _) in looked_at(way, start, task, rate, tuple(s for s in way.steps if s)).items():
-                tried[step].setdefault(rate, []).append(scored(run, task)[0]["kernel_distance"])
+                tried[step].setdefault(rate, []).append(scored(run, task, where.extractor)[0]["kernel_distance"])
     rates = {step: min(found, key=lambda rate: sum(found[rate])) for step, found in tried.items() if found}
     rows = []
     for index, task in enumerate(few_shot.tasks_of(source, "test", tasks)):
         together: dict[float, list[int]] = {}
         for step in way.steps:
-            together.setdefault(rates.get(step, RATES[0]), []).append(step)
+            together.setdefault(rates.get(step, way.rates[0]), []).append(step)
         for rate, steps in together.items():
             for step, (run, seconds) in looked_at(way, start, task, rate, tuple(steps)).items():
-                scores, samples = scored(run, task)
+                scores, samples = scored(run, task, where.extractor)
                 rows.append({
-                    "way": way.name, "steps": step, "shots": shots, "rate": rate, "task": few_shot.class_of(task),
+                    "way": way.name, "steps": step, "shots": where.shots, "rate": rate, "task": few_shot.class_of(task),
                     "seconds": seconds, "state": run.state, "pictured": samples[:8],
                     "recognised": recognised(reader, samples, index, tasks),
                     **{metric: scores[metric] for metric in METRICS},
                 })  # fmt: skip
     for step in way.steps:
         told = [row["kernel_distance"] for row in rows if row["steps"] == step]
-        print(f"{way.name}, {shots} shots, {step} steps: {sum(told) / len(told):.3g}", flush=True)
+        print(f"{way.name}, {where.shots} shots, {step} steps: {sum(told) / len(told):.3g}", flush=True)
     return rows
 
 
@@ -226,9 +236,7 @@ def recognised(reader: Params | None, images: torch.Tensor, own: int, classes: i
 
 def references(tasks: list[Task], reader: Params) -> list[dict[str, Any]]:
     """What real drawings score, and copies of the shots; those recognised are the shots, which no recogniser saw."""
-    found, _ = few_shot.references(
-        few_shot.Setting(harness.spec(SPEC), SHOTS, QUERIES, SEED, EXTRACTOR), few_shot.Scale(0, len(tasks), 0, SAMPLES)
-    )
+    found, _ = few_shot.references(setting(SHOTS), few_shot.Scale(0, len(tasks), 0, SAMPLES))
     shown = {task: index for index, task in enumerate(map(few_shot.class_of, tasks))}
     return [
         {
@@ -241,27 +249,33 @@ def references(tasks: list[Task], reader: Params) -> list[dict[str, Any]]:
 
 
 def main() -> None:
+    measure("few-shot-generation", WAYS_TO_GO, harness.minutes(4), others=(1, 10))
+
+
+def measure(name: str, ways: tuple[Way, ...], minutes: float, others: tuple[int, ...] = ()) -> None:
+    """Begins, adapts and judges by all ``ways``, the best of them with ``others`` as numbers of shots too."""
     started = time.perf_counter()
-    quick = harness.quick()
-    scale = Scale(15, 4, 1) if quick else Scale(60 * harness.minutes(4), 32, 3)
-    tasks = few_shot.tasks_of(family(SHOTS), "test", scale.tasks)
+    scale = Scale(15, 4, 1) if harness.quick() else Scale(60 * minutes, 32, 3)
+    tasks = few_shot.tasks_of(setting(SHOTS).family(), "test", scale.tasks)
     torch.set_num_threads(1)
-    reader = recogniser(tasks, 4 if quick else 60)
+    reader = recogniser(tasks, 4 if harness.quick() else 60)
+    beginnings = list({way.beginning.name: way.beginning for way in ways}.values())
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        found = pool.map(begun, [(name, scale.seconds) for name in BEGINNINGS], chunksize=1)
-        starts, costs = {name: params for name, params, _ in found}, [cost for _, _, cost in found]
-        asked = [(way, starts[way.beginning], SHOTS, scale.tasks, scale.tuning, reader) for way in WAYS_TO_GO]
-        rows = list(chain(*pool.map(gone, asked, chunksize=1)))
-        best = sorted(WAYS_TO_GO, key=lambda way: standing(rows, way.name, best_steps(rows, way.name)))[:BEST]
+        found = pool.map(begun, [(beginning, setting(SHOTS), scale.seconds) for beginning in beginnings], chunksize=1)
+        starts = {cost["beginning"]: params for params, cost in found}
+
+        def asked(way: Way, shots: int, judge: Params | None) -> tuple[Any, ...]:
+            return way, starts[way.beginning.name], setting(shots), scale.tasks, scale.tuning, judge
+
+        rows = list(chain(*pool.map(gone, [asked(way, SHOTS, reader) for way in ways], chunksize=1)))
+        best = sorted(ways, key=lambda way: standing(rows, way.name, best_steps(rows, way.name)))[:BEST]
         again = [
-            (replace(way, steps=(best_steps(rows, way.name),)), starts[way.beginning], shots, scale.tasks, scale.tuning,
-             None)
-            for way in best for shots in (1, 10)
-        ]  # fmt: skip
-        others = list(chain(*pool.map(gone, again, chunksize=1)))
-    everything = [*references(tasks, reader), *rows, *others]
+            asked(replace(way, steps=(best_steps(rows, way.name),)), shots, None) for way in best for shots in others
+        ]
+        more = list(chain(*pool.map(gone, again, chunksize=1)))
+    everything = [*references(tasks, reader), *rows, *more]
     harness.finish(
-        "few-shot-generation",
+        name,
         summary(everything),
         columns={"way": "strategy", "shots": "shots", "steps": "steps", "rate": "rate",
                  **{metric: metric.replace("_", " ") for metric in METRICS}, "recognised": "recognised, %",
@@ -270,7 +284,7 @@ def main() -> None:
         started=started,
         threads=2,
         pictures=[harness.Picture("strategies", picture(tasks, rows), CAPTION)],
-        story=story(everything, scale, costs),
+        story=story(everything, ways, scale, [cost for _, cost in found], others),
         details=[{name: value for name, value in row.items() if name != "pictured"} for row in everything],
     )  # fmt: skip
 
@@ -316,8 +330,6 @@ CAPTION = (
 
 def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
     """A line for each strategy, a block of four samples for each of twelve characters."""
-    from matplotlib.figure import Figure
-
     places = range(0, len(tasks), max(1, len(tasks) // 12))[:12]
     lines: list[tuple[str, list[torch.Tensor]]] = [("the shots", [tasks[place].support.images[:4] for place in places])]
     for way in dict.fromkeys(row["way"] for row in rows):
@@ -325,12 +337,18 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
         own = {row["task"]: row["pictured"] for row in of(rows, way, steps)}
         shown = [own[few_shot.class_of(tasks[place])][:4] for place in places]
         lines.append((f"{way}, {steps} steps", shown))
-    lines.append(("real drawings", [tasks[place].query.images[:4] for place in places]))
-    figure = Figure(figsize=(16, 0.3 * len(lines) + 0.2))
-    axes = figure.subplots(len(lines), len(places), squeeze=False)
+    return page([*lines, ("real drawings", [tasks[place].query.images[:4] for place in places])])
+
+
+def page(lines: list[tuple[str, list[torch.Tensor]]], high: float = 0.3) -> Image.Image:
+    """Lines of blocks of images, each line with what it is told as; a line is ``high`` inches."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(16, high * len(lines) + 0.2))
+    axes = figure.subplots(len(lines), len(lines[0][1]), squeeze=False)
     for (told, blocks), line in zip(lines, axes, strict=True):
         for block, axis in zip(blocks, line, strict=True):
-            axis.imshow(grid(block, columns=4, scale=1).convert("RGB"))
+            axis.imshow(grid(block, columns=len(block), scale=1).convert("RGB"))
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
         line[0].set_ylabel(told, rotation=0, ha="right", va="center", fontsize=8)
@@ -338,16 +356,22 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
     return harness.drawn(figure)
 
 
-def story(rows: list[dict[str, Any]], scale: Scale, costs: list[dict[str, Any]]) -> str:
+def story(
+    rows: list[dict[str, Any]],
+    ways: tuple[Way, ...],
+    scale: Scale,
+    costs: list[dict[str, Any]],
+    others: tuple[int, ...],
+) -> str:
     told = "; ".join(
         f"{cost['beginning']} {cost['steps']:,} steps, {cost['parameters']:,} numbers"
         for cost in costs
         if cost["steps"]
     )
-    ours = [way.name for way in WAYS_TO_GO if way.name not in PLAIN and "scratch" not in way.name]
     made = [row for row in rows if row["steps"] is not None]
+    ours = [way.name for way in ways if not way.plain and not way.from_scratch]
     first = min(ours, key=lambda way: mean(of(made, way, 10)))
-    plain = min(PLAIN, key=lambda way: mean(of(made, way, 200)))
+    plain = min((way.name for way in ways if way.plain), key=lambda way: mean(of(made, way, 200)))
     differences = ", ".join(
         f"{score.replace('_', ' ')} "
         + harness.told(
@@ -357,17 +381,31 @@ def story(rows: list[dict[str, Any]], scale: Scale, costs: list[dict[str, Any]])
         )
         for score in (*METRICS, "recognised")
     )
+    tried = "; ".join(
+        _tried(ways, rates) for rates in sorted({way.rates for way in ways}, key=lambda rates: rates == RATES)
+    )
+    again = (
+        f" The {BEST} strategies with {' and '.join(map(str, others))} shots are those of the lowest kernel distance "
+        f"among samples whose nearest-training ratio is at least {NEW}."
+    )
     return (
         f"{scale.tasks} characters of alphabets that nothing was trained on, {SHOTS} drawings each, {SAMPLES} samples "
-        f"against {QUERIES} others (10 at 10 shots, 19 at 1), features `{EXTRACTOR}`; means over "
-        f"characters, 95% bootstrap intervals over characters. Each number of steps has the rate of "
-        f"{', '.join(map(str, RATES))} that did best on {scale.tuning} validation characters. *Recognised*: the share "
+        f"against {QUERIES} others{' (10 at 10 shots, 19 at 1)' if others else ''}, features `{EXTRACTOR}`; means over "
+        f"characters, 95% bootstrap intervals over characters. Each number of steps has the rate that did best on "
+        f"{scale.tuning} validation characters, of {tried}. *Recognised*: the share "
         f"of samples that a classifier, trained on the drawings held back, takes for their own character among {WAYS}. "
         f"Every learned beginning had {scale.seconds:.0f} s of one core ({told}). `seconds` are of one core, for one "
-        f"adaptation. The three strategies with 1 and 10 shots are those of the lowest kernel distance among samples "
-        f"whose nearest-training ratio is at least {NEW}.\n\n"
+        f"adaptation.{again if others else ''}\n\n"
         f"- {first}, 10 steps, less {plain}, 200 steps, character by character: {differences}."
     )
+
+
+def _tried(ways: tuple[Way, ...], rates: tuple[float, ...]) -> str:
+    """The rates, and of which strategies they are where not of all but some."""
+    told = ", ".join(map(str, rates))
+    if all(way.rates == rates for way in ways):
+        return told
+    return f"{told} for " + ("the others" if rates == RATES else " and ".join(w.name for w in ways if w.rates == rates))
 
 
 if __name__ == "__main__":
