@@ -24,6 +24,7 @@ from limner.errors import LimnerError
         ("ema", 1.0, "below 1"),
         ("clip", -0.1, "a number from 0"),
         ("anchor", -0.1, "a number from 0"),
+        ("rehearsal", 1.0, "a number from 0"),
         ("update", "lora", "full, modulation, low-rank"),
         ("rank", 0, "a whole number from 1"),
         ("preserve", float("nan"), "a number from 0"),
@@ -46,7 +47,7 @@ def test_a_strategy_comes_back_from_json_equal() -> None:
     changed = Strategy(
         start="abc", optimiser="sgd", learning_rate=0.5, player_rates={"critic": 2.0}, betas=(0.0, 0.5), steps=1,
         seconds=1.5, batch=0, schedule="cosine", warmup=3, clip=1.0, ema=0.5, augmentation=("shift", "turn"),
-        frozen=("net.",), update="low-rank", rank=2, anchor=0.1, preserve=0.3, precision="bfloat16",
+        frozen=("net.",), update="low-rank", rank=2, anchor=0.1, preserve=0.3, rehearsal=0.5, precision="bfloat16",
         early_stopping=True, evaluate_every=7, guard=("watch",),
     )  # fmt: skip
     assert all(getattr(changed, item.name) != getattr(Strategy(), item.name) for item in dataclasses.fields(Strategy))

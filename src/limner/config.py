@@ -42,6 +42,8 @@ class Strategy:
                     ``low-rank`` (products of narrow matrices of ``rank`` are added; see ``limner.engine.adapters``)
     anchor          weight of the squared distance to the start's parameters (L2-SP; 0 = none)
     preserve        weight of how differently images lie among each other from those of the start (CDC; 0 = none)
+    rehearsal       share of each step that is not the images' own pairs but drawn images under the damage that a
+                    restorer's start learned to mend, so that it is not forgotten (Robins 1995; 0 = none)
     precision       ``float32``, or ``bfloat16`` for the networks' products in training: faster where the processor or
                     GPU has it, and enough for most; parameters and losses stay as exact as they were. ``auto`` is
                     ``bfloat16`` where it is the faster one (:func:`limner.engine.step.has_bfloat16`)
@@ -75,6 +77,7 @@ class Strategy:
     rank: int = 4
     anchor: float = 0.0
     preserve: float = 0.0
+    rehearsal: float = 0.0
     precision: str = "float32"
     early_stopping: bool = False
     evaluate_every: int = 0
@@ -101,6 +104,7 @@ class Strategy:
             (self.rank < 1, f"rank {self.rank}", "a whole number from 1"),
             (self.anchor < 0, f"anchor {self.anchor}", "a number from 0 (0 = none)"),
             (not 0 <= self.preserve < float("inf"), f"preserve {self.preserve}", "a number from 0 (0 = none)"),
+            (not 0 <= self.rehearsal < 1, f"rehearsal {self.rehearsal}", "a number from 0 (0 = none) to below 1"),
             (
                 tuple(self.guard) not in (("none",), ("watch",))
                 and not (self.guard and set(self.guard) <= set(ACTIONS)),

@@ -239,6 +239,8 @@ def strategy_in_words(strategy: Strategy) -> str:
         parts.append(f"with {', '.join(strategy.frozen)} left as they were")
     if strategy.anchor:
         parts.append(f"held near the start (weight {strategy.anchor:g})")
+    if strategy.rehearsal:
+        parts.append(f"{strategy.rehearsal:.0%} of each rehearsing what the start had learned")
     if strategy.ema:
         parts.append(f"parameters averaged with decay {strategy.ema:g}")
     return ", ".join(parts) + "."

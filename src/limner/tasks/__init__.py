@@ -11,7 +11,7 @@ from limner.tasks.n_way import NWayFamily
 from limner.tasks.pair_spec import load_sides, split_sides
 from limner.tasks.pairs import Alone, Domains, Pairs, TwoSided, one_pass
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
-from limner.tasks.restoration import Damaged, restoration_task
+from limner.tasks.restoration import Damaged, Rehearsed, restoration_task
 from limner.tasks.task import Task, split
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Pairs",
     "Points",
     "PointsTask",
+    "Rehearsed",
     "SinusoidFamily",
     "Task",
     "TaskFamily",

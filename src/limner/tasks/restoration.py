@@ -115,6 +115,48 @@ class Damaged(Pairs):
         return True
 
 
+class Rehearsed(Pairs):
+    """Pairs, beside which ``others`` are learned from at each step, so that what a start knew of them is not forgotten.
+
+    That is rehearsal (Robins 1995). The pairs themselves are ``own``, and so are all that is told or judged of them;
+    only :meth:`again`, what is learned from, has both.
+
+    share  of others in each step, from 0 to below 1; at least one pair is an own one
+
+    >>> own = ImageSet(torch.full((8, 1, 16, 16), 200, dtype=torch.uint8), "own")
+    >>> others = Damaged(ImageSet(torch.zeros(4, 1, 16, 16, dtype=torch.uint8), "others"), parse("gaussian(5)"))
+    >>> mixed = Rehearsed(Pairs(own, own), others, 0.75).again(torch.Generator().manual_seed(0))
+    >>> len(mixed), int((mixed.images.flatten(1)[:, 0] == 200).sum())
+    (8, 2)
+    """
+
+    own: Pairs
+    others: Damaged
+    share: float
+
+    def __init__(self, own: Pairs, others: Damaged, share: float) -> None:
+        super().__init__(own.inputs, own.targets, own.name)
+        for name, value in (("own", own), ("others", others), ("share", share)):
+            object.__setattr__(self, name, value)
+
+    def select(self, indices: Tensor, name: str | None = None) -> Rehearsed:
+        """The own pairs at ``indices`` (int64 or bool), with all others."""
+        return Rehearsed(self.own.select(indices, name), self.others, self.share)
+
+    def again(self, random: torch.Generator) -> Pairs:
+        """As many pairs as these, of which a share are others, damaged anew; which ones is drawn from ``random``."""
+        kept = torch.randperm(len(self), generator=random)[: max(1, round((1 - self.share) * len(self)))]
+        drawn = torch.randint(len(self.others), (len(self) - len(kept),), generator=random)
+        own = self.own.select(kept)
+        if not len(drawn):
+            return own
+        others = self.others.select(drawn).again(random)
+        damaged, clean = (
+            torch.cat([getattr(pairs, side).floats() for pairs in (own, others)]) for side in ("inputs", "targets")
+        )
+        return Pairs(Unrounded(damaged, self.name), Unrounded(clean, self.name), self.name)
+
+
 class Materials(NamedTuple):
     """What there is to learn to restore from: the data specs of clean and of damaged images, and the damage as text.
 

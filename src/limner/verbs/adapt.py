@@ -90,7 +90,8 @@ def adapt(
         advice = choose(called(found, strategy, start), reference, learner)
         how = advice.strategy if reference == "auto" else advice.strategy.replace(start=reference)
         begun = given if given is not None else find_start(how.start, remembered, shape)
-        how = restoration.as_learned(how, begun, prepared.task, limits).replace(**given_fields)
+        how = restoration.as_learned(how, begun, prepared.task, limits)
+        how = how.replace(rehearsal=restoration.rehearsal_of(how, begun, prepared.task)).replace(**given_fields)
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)

@@ -250,6 +250,7 @@ def carry_out(
     from limner.engine import fit
 
     task = prepared.task
+    learned = restoration.rehearsed(task, start, order.strategy, order.seed)
     if not resume:
         order = _begun(order, prepared, directory, memory)
     minded, heard = warnings.beforehand(task, memory), listeners(progress)
@@ -264,7 +265,7 @@ def carry_out(
     try:
         run = fit(
             learner,
-            task,
+            learned,
             order.strategy,
             seed=order.seed,
             start=None if start is None else start.params,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from limner.engine import Run
     from limner.learners import Learner
     from limner.memory import StoredModel
-    from limner.tasks import Alone, Task, TwoSided
+    from limner.tasks import Alone, ImageSet, Task, TwoSided
     from limner.verbs.budget import Budget
 
 JUDGED = 100
@@ -25,6 +25,9 @@ LOOKED_AT = 3
 
 FORESEEN, PROBE = 40, 1e-3
 """Patches on which an error is foreseen, at most, and how far they are moved for it."""
+
+REHEARSED = ("leaves,kinds=64,per_class=1", "photos,per_class=4")
+"""The images that rehearsal damages."""
 
 AT_ONCE = 64
 """Patches in a step as a start was meta-learned for, where that took all there were: it learned from a handful."""
@@ -104,6 +107,57 @@ def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits
         batch=plan.inner_batch or AT_ONCE, schedule="constant", warmup=0, clip=0.0, ema=0.0, evaluate_every=0,
         seconds=0.0, precision=plan.precision,
     ).within(*limits)  # fmt: skip
+
+
+def rehearsal_of(strategy: Strategy, begun: StoredModel | None, task: Task) -> float:
+    """The strategy's ``rehearsal`` where the task is of pairs and the start's own damage is known, else 0."""
+    from limner.tasks import Damaged, Pairs
+
+    pairs = isinstance(task.support, Pairs) and not isinstance(task.support, Damaged)
+    return strategy.rehearsal if pairs and _learned_from(begun) else 0.0
+
+
+def rehearsed(task: Task, begun: StoredModel | None, strategy: Strategy, seed: int) -> Task:
+    """The task with what the strategy's ``rehearsal`` has learned along with its pairs (``limner.tasks.Rehearsed``).
+
+    Raises :class:`LimnerError` where it asks for one, and there is none.
+    """
+    from dataclasses import replace
+
+    from limner.degradations import parse
+    from limner.tasks import Damaged, Pairs, Rehearsed
+
+    if not strategy.rehearsal:
+        return task
+    if not rehearsal_of(strategy, begun, task):
+        raise LimnerError(
+            f"rehearsal={strategy.rehearsal:g} is for a restorer that goes on from a start of known damage with pairs "
+            "of damaged images and clean ones; leave it out here"
+        )
+    assert isinstance(task.support, Pairs)
+    others = Damaged(_drawn(task.support.shape), parse(_learned_from(begun)), seed)
+    return replace(task, support=Rehearsed(task.support, others, strategy.rehearsal))
+
+
+def _learned_from(begun: StoredModel | None) -> str:
+    """The damage that a start learned to mend, as text; empty where it is not known."""
+    if begun is None or begun.learner_description["kind"] != "restorer":
+        return ""
+    family = begun.metadata.get("family")
+    return str(
+        begun.metadata.get("degradation") or (family.get("degradation") if isinstance(family, dict) else "") or ""
+    )
+
+
+def _drawn(shape: tuple[int, int, int]) -> ImageSet:
+    """Images of the shape that Limner draws and that come with scikit-image: what rehearsal damages."""
+    import torch
+
+    from limner.tasks import ImageSet, load
+
+    colour = "grey" if shape[0] == 1 else "rgb"
+    found = [load(f"{source},size={max(shape[1:])},colour={colour}").images for source in REHEARSED]
+    return ImageSet(torch.cat(found)[..., : shape[1], : shape[2]].contiguous(), " and ".join(REHEARSED))
 
 
 # ── Scores ────────────────────────────────────────────────────────────────────────────────────────────────────────────
