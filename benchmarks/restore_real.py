@@ -1,12 +1,10 @@
-"""Real noise of two cameras: a network adapted to one scene's pairs, against what needs none, on the other scenes.
+"""Real noise of two cameras: the shipped network adapted to one scene's pairs, against what needs none, on the others.
 
-The network learned from drawn scenes and scikit-image's photographs under noise as cameras' files have it;
-``RUN=FOLDER`` takes a run of ``limner train restorer`` for colour images instead.
+It is adapted as `limner adapt restore` does where nothing is known of like tasks.
 """
 
 from __future__ import annotations
 
-import os
 import time
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,29 +20,22 @@ from photographs import ARCHIVE, as_file
 from PIL import Image
 from torch import Tensor
 
-from limner.config import ENDLESS, Strategy
-from limner.degradations import parse
-from limner.engine import Run, fit
+from limner.engine import fit
 from limner.errors import LimnerError
-from limner.learners import create, rebuild
-from limner.learners.restorer import Restorer as Network
+from limner.learners import rebuild
+from limner.memory.portfolio import entries
+from limner.memory.shipped import load_shipped
 from limner.metrics import fidelity
+from limner.model_file import StoredModel
 from limner.restoration import Knowledge, Restorer, restorer
 from limner.restoration.estimate import estimate
 from limner.restoration.trained import Trained
 from limner.seeds import generator
-from limner.tasks import Alone, Damaged, ImageSet, Pairs, Task, load
+from limner.tasks import Alone, Pairs, Task
 from limner.tasks.pictures import Pictures, patches
-from limner.types import Params
-from limner.verbs.restoration import fitted
+from limner.verbs.restoration import rehearsal_of, rehearsed
 
-SEED, SIDE, PATCH, MINUTES = 0, 256, 64, 8.0
-SOURCES = ("leaves,kinds=400,per_class=4,size=64", "photos,size=64,per_class=150")
-NETWORK = {"network": "unet", "width": 24, "depth": 8}
-DAMAGE = (
-    "one_of(gaussian(2..25)+blur(gaussian,width=0.4..0.9)+jpeg(70..95),"
-    "blur(gaussian,width=0.3..0.9)+poisson_gaussian(40..400,sigma=1..8)+jpeg(60..95),gaussian(2..30)+jpeg(70..95))"
-)
+SEED, SIDE, PATCH = 0, 256, 64
 EVERY = 8
 """One photograph in so many is given to what learns from each photograph by itself, for minutes."""
 THIN = 2
@@ -53,7 +44,9 @@ THIN = 2
 ADAPTED = {"NikonD800": ("flower", "plant"), "Sony": ("plant", "toy")}
 """Of each camera two scenes, on each of which a network is adapted; it is judged on all others of that camera."""
 
-STEPS = Strategy(learning_rate=1e-4, batch=16, steps=150, schedule="cosine", clip=1.0, ema=0.99, augmentation=("turn",))
+STRATEGY = entries("restore")[0].strategy
+"""What `limner adapt restore` takes from the start that ships with Limner, where nothing is known of like tasks."""
+
 PAIRS, ALONE = "adapted to one scene's pairs", "adapted to one scene, damaged alone"
 
 
@@ -89,41 +82,19 @@ def _middle(data: bytes) -> Tensor:
     return pixels[..., top : top + SIDE, left : left + SIDE]
 
 
-def base(minutes: float) -> tuple[Network, Params]:
-    """The network that is adapted: of ``RUN``, or trained for so many minutes."""
-    if folder := os.environ.get("RUN"):
-        run = Run.load(Path(folder))
-        Trained.of(run)  # a run that does not restore is told at once
-        described = {"kind": run.learner.kind, "image_shape": list(run.learner.image_shape)}
-        learner = rebuild(fitted({**described, "options": run.learner.options}, (3, PATCH, PATCH)))
-        assert isinstance(learner, Network)
-        if run.learner.image_shape[0] != 3:
-            raise LimnerError(f"{folder} restores grey images; give a run for images in colour")
-        return learner, run.params
-    sources = [load(source).images for source in SOURCES]
-    images = ImageSet(torch.cat([each.expand(-1, 3, -1, -1) for each in sources]), "leaves and photos")
-    learner = create("restorer", (3, PATCH, PATCH), **NETWORK)
-    assert isinstance(learner, Network)
-    strategy = Strategy(
-        learning_rate=1e-3, batch=8, steps=ENDLESS, seconds=60 * minutes, schedule="cosine", warmup=100, clip=1.0,
-        ema=0.999, augmentation=("turn",),
-    )  # fmt: skip
-    task = Task("restore", "camera noise", Damaged(images, parse(DAMAGE), SEED), None, SEED)
-    run = fit(learner, task, strategy, seed=SEED)
-    print(f"base: {run.cost.steps:,} steps", flush=True)
-    return learner, run.params
-
-
-def adapted(learner: Network, start: Params, scene: Sequence[Photograph], alone: bool) -> tuple[Params, float]:
-    """The parameters after adaptation to one scene's photographs, by their pairs or without the true ones; seconds."""
+def adapted(start: StoredModel, scene: Sequence[Photograph], alone: bool) -> tuple[Restorer, float]:
+    """The network after adaptation to one scene's photographs, by their pairs or without the true ones; seconds."""
     sides = []
     for which in ("real", "true"):
         images = [getattr(one, which)[0] for one in scene]
         sides.append(patches(Pictures("scene", images, [one.name for one in scene], None, "", ()), PATCH)[0])
     support = Alone(sides[0]) if alone else Pairs(*sides)
-    strategy = STEPS.replace(steps=5) if harness.quick() else STEPS
-    run = fit(learner, Task("restore", "scene", support, None, SEED), strategy, seed=SEED, start=start)
-    return run.params, run.cost.seconds
+    task = Task("restore", "scene", support, None, SEED)
+    strategy = STRATEGY.replace(steps=5) if harness.quick() else STRATEGY
+    strategy = strategy.replace(rehearsal=rehearsal_of(strategy, start, task))
+    learner = rebuild(start.learner_description)
+    run = fit(learner, rehearsed(task, start, strategy, SEED), strategy, seed=SEED, start=start.params)
+    return Trained.of(run), run.cost.seconds
 
 
 def measured(one: Restorer, photograph: Photograph, noise: float | None, label: str) -> dict[str, Any]:
@@ -160,10 +131,10 @@ def untaught(photographs: Sequence[Photograph]) -> list[dict[str, Any]]:
     return found
 
 
-def taught(photographs: Sequence[Photograph], minutes: float) -> list[dict[str, Any]]:
+def taught(photographs: Sequence[Photograph]) -> list[dict[str, Any]]:
     """What the network makes of each, unadapted, and adapted to another scene of the same camera."""
-    learner, start = base(minutes)
-    found = [measured(Trained(learner, start, "base"), one, None, "network, not adapted") for one in photographs]
+    start = load_shipped("shipped:restorer")
+    found = [measured(restorer("starter"), one, None, "starter, not adapted") for one in photographs]
     for camera, scenes in ADAPTED.items():
         for scene in scenes:
             shown = [one for one in photographs if (one.camera, one.scene) == (camera, scene)]
@@ -171,8 +142,8 @@ def taught(photographs: Sequence[Photograph], minutes: float) -> list[dict[str, 
             for label, alone in ((PAIRS, False), (ALONE, True)):
                 if not shown or not others:
                     continue
-                params, seconds = adapted(learner, start, shown, alone)
-                own = [measured(Trained(learner, params, label), one, None, label) for one in others]
+                network, seconds = adapted(start, shown, alone)
+                own = [measured(network, one, None, label) for one in others]
                 found += [row | {"scene": scene, "adapted in": seconds} for row in own]
                 print(f"{label}, {camera} {scene}: {mean(row['psnr'] for row in own):.2f} dB", flush=True)
     return found
@@ -203,11 +174,10 @@ def row_of(found: Sequence[Mapping[str, Any]], method: str) -> dict[str, Any]:
 def main() -> None:
     harness.on_one_core()
     started = time.perf_counter()
-    minutes = harness.minutes(0.1 if harness.quick() else MINUTES)
     photographs = polyu()[::THIN]
     if harness.quick():
         photographs = [one for one in photographs if one.camera == "Sony" and one.scene in ("plant", "toy")][2:5]
-    found = untaught(photographs) + taught(photographs, minutes)
+    found = untaught(photographs) + taught(photographs)
     rows = [row_of(found, method) for method in dict.fromkeys(row["method"] for row in found)]
     columns = {"method": "method", "photographs": "photographs"}
     columns |= {camera: f"PSNR {camera}" for camera in ADAPTED} | {"psnr": "PSNR", "ssim": "SSIM"}
@@ -223,8 +193,8 @@ def main() -> None:
         threads=1,
         story=(
             f"Every {THIN}nd of the PolyU photographs in colour, the middle {SIDE}×{SIDE} pixels; the truth is "
-            "the mean of many shots. A network was adapted "
-            f"in {STEPS.steps} steps to one scene, and judged on the camera's other scenes; each "
+            "the mean of many shots. The network that ships with Limner was adapted "
+            f"in {STRATEGY.steps} steps to one scene, and judged on the camera's other scenes; each "
             f"camera has two such scenes ({scenes}), and a photograph's figure is the mean over them. Intervals are "
             "over photographs. BM3D is told σ as estimated from the photograph, or as measured against the truth, "
             "which no user has. Zero-Shot Noise2Noise, which takes minutes a photograph, mended every "
