@@ -76,8 +76,9 @@ _RESTORER = Strategy(
 
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
-        Entry("adapted", "set-vae", True, _VAE.replace(steps=200, batch=0, schedule="cosine", evaluate_every=50), "it "
-              "begins by what all the images have in common, which few steps then better"),
+        Entry("adapted", "set-vae", True, _VAE.replace(steps=200, batch=0, schedule="cosine", evaluate_every=50,
+              frozen=("net.encoder.", "net.seen.")), "it begins by what all the images have in common, which few steps "
+              "then better"),
         Entry("adapted", "vae", True, _VAE.replace(steps=200, evaluate_every=50), "a VAE's steps take the "
               "least time"),
         Entry("adapted", "gan", True, _GAN.replace(steps=60, ema=0.9, evaluate_every=20), "a GAN is the other way to "
