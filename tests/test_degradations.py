@@ -332,3 +332,19 @@ def test_sizes_that_differ_in_a_batch():
     assert damage.settle(seeded())(torch.zeros(2, 1, 12, 12), seeded()).shape[2] in (4, 6)
     with pytest.raises(LimnerError, match="settled"):
         parse("unknown+clip").operator({}, (1, 1, 4, 4))
+
+
+@pytest.mark.parametrize("boundary", ["reflect", "circular", "zero"])
+@pytest.mark.parametrize("step", [1, 3])
+@pytest.mark.parametrize(("side", "height", "width"), [(5, 9, 8), (7, 3, 16), (15, 20, 31)])
+def test_large_convolutions_are_the_same_by_fourier_transforms(monkeypatch, boundary, step, side, height, width):
+    random = torch.Generator().manual_seed(0)
+    kernels = torch.rand(2, side, side, generator=random, dtype=torch.float64)
+    shape = (2, 3, height, width)
+    operator = Convolution(kernels, shape, boundary, step)
+    images = torch.rand(shape, generator=random, dtype=torch.float64)
+    damaged = torch.rand(operator.result, generator=random, dtype=torch.float64)
+    plain = operator.forward(images), operator.adjoint(damaged)
+    monkeypatch.setattr("limner.degradations.linear.BY_FOURIER", (1, 1))
+    for made, wanted in zip((operator.forward(images), operator.adjoint(damaged)), plain, strict=True):
+        torch.testing.assert_close(made, wanted, rtol=1e-12, atol=1e-12)
