@@ -15,20 +15,21 @@ from typing import Any
 
 import few_shot
 import few_shot_colour
-import few_shot_omniglot
+import few_shot_generation as generation
+import few_shot_generation_longer
 import harness
 import torch
 from PIL import Image
 from torch import Tensor
 
+from limner.config import Strategy
 from limner.learners import create, describe
 from limner.memory import shipped_starts
-from limner.meta import learn
 from limner.metrics import extractor
 from limner.metrics.gain import by_network, by_regression, together, varied
 from limner.model_file import StoredModel
 from limner.seeds import derive
-from limner.tasks import Family, ImageSet, NWayFamily, Task, load
+from limner.tasks import ImageSet, NWayFamily, Task, load
 from limner.types import Params
 from limner.verbs.making import Making
 
@@ -40,18 +41,17 @@ ALONE, ORDINARY, HERE, BOTH = (
 
 @dataclass(frozen=True)
 class Setting:
-    """Images to tell apart, the recipe of their generator's start, and what classifiers get.
+    """Images to tell apart, what their generator begins from and how it is adapted, and what classifiers get.
 
     source      the setting whose train classes the start was learned on, where it is another
-    rate        of adaptation: what the few-shot benchmark of the recipe chose on validation classes
     ordinary    augmentations; ``features`` those of the second judge
     whole       whether all classes are judged, none being learned from
     """
 
     name: str
     spec: str
-    recipe: few_shot.Recipe
-    rate: float
+    beginning: generation.Beginning
+    adaptation: Strategy
     ordinary: tuple[str, ...]
     features: str
     tasks: int
@@ -60,19 +60,19 @@ class Setting:
 
 
 MOVED, MIRRORED = ("shift", "affine"), ("shift", "affine", "flip")
-OMNIGLOT, CRAWL = f"{few_shot_omniglot.SPEC},size=32", few_shot_colour.SPEC
-CLOTHING = "zip:{data}/clothing2k_64_cc0.zip,size=32,colour=rgb"
-LETTERS, COLOURED = few_shot_omniglot.VAE, few_shot_colour.VAE
+OMNIGLOT, CRAWL, CLOTHING = f"{generation.SPEC},size=32", few_shot_colour.TILES, few_shot_colour.CLOTHING
+LETTERS, COLOURED = few_shot_generation_longer.SET_VAE, few_shot_colour.SET_VAE
+ADAPT = generation.ADAPT.replace(betas=(0.5, 0.9), learning_rate=1e-3, steps=50)
 SETTINGS = (
-    Setting("unseen alphabets", OMNIGLOT, LETTERS, 4e-3, MOVED, "glyph-net", 24),
-    Setting("unseen tile folders", CRAWL, COLOURED, 2e-3, MIRRORED, "efficientnet-lite0", 10),
-    Setting("clothing", CLOTHING, COLOURED, 2e-3, MIRRORED, "efficientnet-lite0", 10, "unseen tile folders", True),
+    Setting("unseen alphabets", OMNIGLOT, LETTERS, ADAPT, MOVED, "glyph-net", 12),
+    Setting("unseen tile folders", CRAWL, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 6),
+    Setting("clothing", CLOTHING, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 6, "unseen tile folders", True),
 )
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Seconds of meta-learning for each start, steps of a classifier, and of each adaptation (0 = the recipe's)."""
+    """Seconds of meta-learning for each start, steps of a classifier, and of each adaptation (0 = the setting's)."""
 
     seconds: float
     steps: int
@@ -85,22 +85,6 @@ def images_of(spec: str) -> ImageSet:
     return load(spec)
 
 
-def learned(asked: tuple[Setting, Scale]) -> Params:
-    """A start, meta-learned on the train classes of a setting, on one core."""
-    harness.on_one_core()
-    setting, scale = asked
-    images, recipe = images_of(setting.spec), setting.recipe
-    family = Family(images, SHOTS, QUERIES, seed=SEED, min_images=SHOTS + QUERIES)
-    learner = create(recipe.kind, images.shape, **recipe.meta_options)
-    first = None
-    for plan, share in ((recipe.begin, recipe.begin_share), (recipe.plan, 1 - recipe.begin_share)):
-        if plan is not None and share:
-            timed = replace(plan, seconds=share * scale.seconds, steps=10**9)
-            first = learn(learner, family, timed, seed=SEED, start=first).params
-    assert first is not None
-    return first
-
-
 def task_of(setting: Setting, index: int) -> Task:
     """The ``index``-th task: 5 classes that the start was not learned on."""
     fractions = (0.0, 0.0, 1.0) if setting.whole else (0.7, 0.1, 0.2)
@@ -110,16 +94,14 @@ def task_of(setting: Setting, index: int) -> Task:
 
 def makings(setting: Setting, scale: Scale, start: Params) -> dict[str, Making]:
     """The generators by arm: from the start learned here, and from a shipped one where it fits the images."""
-    recipe, shape = setting.recipe, images_of(setting.spec).shape
-    strategy = recipe.adaptation.replace(learning_rate=setting.rate)
-    if scale.adaptation:
-        strategy = strategy.replace(steps=scale.adaptation)
-    learner = create(recipe.kind, shape, **recipe.meta_options)
+    shape, kind = images_of(setting.spec).shape, setting.beginning.kind
+    strategy = setting.adaptation.replace(steps=scale.adaptation or setting.adaptation.steps)
+    learner = create(kind, shape, **setting.beginning.options)
     found = {HERE: Making(learner, strategy, StoredModel("", start, describe(learner)), each=True)}
     for model in shipped_starts():
         described = model.learner_description
-        if described["kind"] == recipe.kind and tuple(described["image_shape"]) == shape:
-            other = create(recipe.kind, shape, **described["options"])
+        if described["kind"] == kind and tuple(described["image_shape"]) == shape:
+            other = create(kind, shape, **described["options"])
             found[f"made, {model.metadata['reference']}"] = Making(other, strategy, model, each=True)
     return found
 
@@ -221,20 +203,17 @@ def _gain(first: list[float], other: list[float]) -> str:
 
 def main() -> None:
     started = time.perf_counter()
-    scale = Scale(3, 20, adaptation=10, tasks=2) if harness.quick() else Scale(240, 200)
+    scale = Scale(3, 20, adaptation=10, tasks=2) if harness.quick() else Scale(60 * harness.minutes(2), 150)
     settings = [
         replace(each, spec=harness.spec(each.spec), tasks=min(each.tasks, scale.tasks))
         for each in (SETTINGS if not harness.arguments().data else SETTINGS[:1])
     ]
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         own = [each for each in settings if not each.source]
-        starts = dict(
-            zip(
-                [each.name for each in own],
-                pool.map(learned, [(each, scale) for each in own], chunksize=1),
-                strict=True,
-            )
-        )
+        places = [few_shot.Setting(each.spec, SHOTS, QUERIES, SEED, each.features) for each in own]
+        begun = [(each.beginning, place, scale.seconds) for each, place in zip(own, places, strict=True)]
+        learned = pool.map(generation.begun, begun, chunksize=1)
+        starts = {each.name: params for each, (params, _) in zip(own, learned, strict=True)}
         asked = [
             (each, scale, starts[each.source or each.name], index) for each in settings for index in range(each.tasks)
         ]

@@ -62,16 +62,18 @@ class Scale:
 
 @dataclass(frozen=True)
 class Setting:
-    """The family that tasks come from, and what scores them."""
+    """The family that tasks come from, the shares of its classes to train, validate and test, and what scores them."""
 
     spec: str
     shots: int
     queries: int
     seed: int
     extractor: str
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 
     def family(self) -> Family:
-        return Family(load(self.spec), self.shots, self.queries, seed=self.seed, min_images=self.shots + self.queries)
+        images, least = load(self.spec), self.shots + self.queries
+        return Family(images, self.shots, self.queries, self.seed, fractions=self.fractions, min_images=least)
 
 
 @dataclass(frozen=True)
@@ -183,7 +185,7 @@ def references(setting: Setting, scale: Scale) -> tuple[list[dict[str, Any]], li
             ("real images (half against half)", fresh.images, rest),
             (
                 "copies of the shots",
-                task.support.images.repeat(scale.samples // len(task.support), 1, 1, 1),
+                task.support.images.repeat(max(1, scale.samples // len(task.support)), 1, 1, 1),
                 task.query,
             ),
         ):
