@@ -1,10 +1,10 @@
 """Trains the starts that ship with the package, on what it draws itself alone: ``python tools/train_starts.py``.
 
 Writes ``src/limner/data/NAME.safetensors``: ``glyphs-gan``, ``glyphs-vae``, ``glyphs-set`` (a VAE that reads a set,
-for 0.7 of the time, kept in half precision) and ``sprites-set`` (another in colour), meta-learned over the train
-classes, and ``glyphs-gan-pooled``, the same GAN pre-trained on all train classes together for the same time (what the
-demo compares with). Nothing is trained on a family's test classes. About three quarters of an hour on one core;
-``--seconds`` makes it shorter.
+for 0.7 of the time) and ``sprites-set`` (another in colour, for 0.6), meta-learned over the train classes, and
+``glyphs-gan-pooled``, the same GAN pre-trained on all train classes together for the same time (what the demo compares
+with). Nothing is trained on a family's test classes. About three quarters of an hour on one core; ``--seconds`` makes
+it shorter.
 """
 
 from __future__ import annotations
@@ -84,14 +84,13 @@ def train_set(family: Family, seconds: float) -> None:
 
 
 def train_colour(family: Family, seconds: float) -> None:
-    reading("sprites-set", create("set-vae", family.images.shape, **COLOUR), family, timed(COLOUR_SETS, seconds))
+    reading("sprites-set", create("set-vae", family.images.shape, **COLOUR), family, timed(COLOUR_SETS, 0.6 * seconds))
 
 
 def reading(name: str, learner: Learner, family: Family, plan: MetaPlan) -> None:
-    """A learner that reads sets, learned by the plan and kept in half precision."""
+    """A learner that reads sets, learned by the plan."""
     met = learn(learner, family, plan, seed=SEED, listeners=[ProgressBar(name)])
-    half = {name: value.half() for name, value in met.params.items()}
-    write(name, learner, half, "start", family, met.plan)
+    write(name, learner, met.params, "start", family, met.plan)
 
 
 def pooled(learner: Learner, family: Family, seconds: float) -> Params:
@@ -105,9 +104,10 @@ def timed(plan: MetaPlan, seconds: float) -> MetaPlan:
 
 
 def write(name: str, learner: Learner, params: Params, role: str, family: Family, plan: MetaPlan | None = None) -> None:
-    """One shipped file; its header tells the family, and so which classes it never saw."""
+    """One shipped file, in half precision; its header tells the family, and so which classes it never saw."""
     about = {"family": family.to_json(), "licence": "Apache-2.0"} | ({"plan": plan.to_json()} if plan else {})
-    data = encode(params, describe(learner), role, about=about)
+    half = {key: value.half() for key, value in params.items()}
+    data = encode(half, describe(learner), role, about=about)
     write_atomically(DATA / f"{name}.safetensors", data)
     print(f"{name}: {len(data):,} bytes")
 

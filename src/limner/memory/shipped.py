@@ -20,7 +20,7 @@ def shipped_starts(folder: Path = DATA) -> list[StoredModel]:
     ``role`` says so: these are no starts.
 
     >>> [start.metadata["reference"] for start in shipped_starts()]
-    ['shipped:glyphs-gan', 'shipped:glyphs-set', 'shipped:glyphs-vae', 'shipped:restorer']
+    ['shipped:glyphs-gan', 'shipped:glyphs-set', 'shipped:glyphs-vae', 'shipped:restorer', 'shipped:sprites-set']
     """
     found = [load_shipped(f"shipped:{path.stem}", folder) for path in sorted(folder.glob("*.safetensors"))]
     return [model for model in found if model.metadata["role"] == "start"]
