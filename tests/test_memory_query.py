@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from made_up import VAE, a_run, a_task, some_scores
+from sqlalchemy import select, text
 
 from limner.cli.main import main
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
+from limner.memory.query import on_tasks
+from limner.memory.schema import EvaluationRow, RunRow
 
 GAN = VAE | {"kind": "gan"}
 
@@ -135,3 +139,13 @@ def test_the_command_chooses_and_says_what_it_left_out(
     assert "are so" in said("runs", "--where", "kernel_distance>9")
     assert "shipped:glyphs-vae" in said("starts", "--json")
     assert "shipped" not in said("starts", "--learner", "vae", "--json")
+
+
+def test_scores_are_looked_up_by_the_tasks_and_not_among_all_by_their_metric(tmp_path: Path) -> None:
+    with Memory.open(str(tmp_path)) as memory, memory.database.reading() as session:
+        query = select(RunRow.id, EvaluationRow.value).join(EvaluationRow, EvaluationRow.owner == RunRow.id)
+        of = EvaluationRow.metric == "kernel_distance"
+        for condition, wanted in ((on_tasks(["one", "two"]), True), (RunRow.task_sha256.in_(["one", "two"]), False)):
+            told = query.where(of, condition).compile(session.connection(), compile_kwargs={"literal_binds": True})
+            plan = "\n".join(str(row[3]) for row in session.execute(text(f"EXPLAIN QUERY PLAN {told}")))
+            assert ("(owner=? AND metric=?)" in plan) is wanted, plan

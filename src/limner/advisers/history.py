@@ -17,6 +17,7 @@ from limner.memory.evidence import LIKE_LENGTH
 from limner.memory.fingerprints import Fingerprint
 from limner.memory.labels import META_LABEL
 from limner.memory.nearness import distances, similarity
+from limner.memory.query import on_tasks
 from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow, ThumbnailRow
 from limner.spaces import Space
 
@@ -97,7 +98,7 @@ def past_tasks(
             .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
             .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
             .join(StrategyRow, StrategyRow.sha256 == RunRow.strategy_sha256)
-            .where(RunRow.task_sha256.in_([sha256 for _, (sha256, *_) in nearest]))
+            .where(on_tasks(sha256 for _, (sha256, *_) in nearest))
             .where(LearnerRow.kind == learner, RunRow.state == "finished", EvaluationRow.metric == META_LABEL[goal])
             .order_by(RunRow.created, RunRow.name, RunRow.id)
         )

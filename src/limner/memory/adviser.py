@@ -17,6 +17,7 @@ from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
 from limner.memory.nearness import UNRELATED, distances, similarity
 from limner.memory.portfolio import VARIATIONS, entries, goals_of
+from limner.memory.query import on_tasks
 from limner.memory.recording import add_all
 from limner.memory.schema import (
     EvaluationRow,
@@ -220,7 +221,7 @@ class Adviser:
         query = (
             select(RunRow, EvaluationRow)
             .join(EvaluationRow, EvaluationRow.owner == RunRow.id)
-            .where(EvaluationRow.metric == META_LABEL[task.goal], RunRow.task_sha256.in_(neighbours))
+            .where(EvaluationRow.metric == META_LABEL[task.goal], on_tasks(neighbours))
             .where(RunRow.state.in_(("finished", "stopped")))
             .order_by(RunRow.id)
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import JSON, Select, String, select
+from sqlalchemy import JSON, ColumnElement, Select, String, select
 from sqlalchemy.orm import Session
 
 from limner.errors import LimnerError
@@ -87,6 +87,15 @@ def rows(
         for part in re.split(r"\s+and\s+", text.strip()):
             chosen = chosen.where(_condition(session, kind, part))
     return list(session.scalars(chosen if limit is None else chosen.limit(limit)))
+
+
+def on_tasks(tasks: Iterable[str]) -> ColumnElement[bool]:
+    """The condition that a score is of a run on one of the tasks, by which to join them.
+
+    Said of the score, it has SQLite go from tasks to runs to scores; said of the run alone, SQLite would go through
+    all scores by the same metric.
+    """
+    return EvaluationRow.owner.in_(select(RunRow.id).where(RunRow.task_sha256.in_(list(tasks))))
 
 
 def _key(table: type[Table]) -> Any:
