@@ -33,7 +33,7 @@ from limner.verbs.experience import experience
 from limner.verbs.trials import Asked, BlackBoxes
 
 SEED, AFTER = 0, (1, 3, 10, 30)
-LEARNERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.svm.SVC", "sklearn.neighbors.KNeighborsClassifier")
+LEARNERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.svm.SVC")
 SIDE = 16
 SIZE = f",size={SIDE},colour=grey"
 
@@ -81,7 +81,7 @@ class Scale(NamedTuple):
     targets: int
 
 
-FULL = Scale(LEARNERS, tuple(FAMILIES), 10, 25, 4)
+FULL = Scale(LEARNERS, tuple(FAMILIES), 10, 25, 3)
 QUICK = Scale(LEARNERS[:1], ("digits", "clothing", "iris"), 6, 8, 1)
 
 COLD = {"random search": "random", "cold TPE": "tpe"}

@@ -28,7 +28,10 @@ WIDTH = 0.25
 """How far, on each knob's range, a run tells of values near its own."""
 
 MIDDLING = 0.3
-"""How much it weighs, against one run with the very values, that a strategy of which nothing is known is middling."""
+"""How much it weighs, against one run with the very values, what the runs on all tasks together foretell of them."""
+
+RIDGE = 1.0
+"""How much the squares of the pooled line's slopes count, against the error of one run."""
 
 WORST = 2.0
 """The largest regret that is counted."""
@@ -135,9 +138,11 @@ class Regrets:
     """How far values stay behind the best on past tasks: 0 = as good, 1 = as far as the median run, at most 2.
 
     Of values that were tried on a task it is what they did there, r = (best − score) / (best − median). Of others it is
-    the mean of the runs there, weighted by nearness in the encoded space (Nadaraya 1964; Watson 1964):
-    r̂(x) = (Σ k(x, xᵢ) rᵢ + m·r̄) / (Σ k(x, xᵢ) + m), with k = exp(−|x − xᵢ|² / 2h²), h = WIDTH·√knobs, m = MIDDLING
-    and r̄ the mean regret there.
+    the mean of the runs there, weighted by nearness in the encoded space (Nadaraya 1964; Watson 1964), drawn towards
+    what all tasks together tell: r̂(x) = (Σ k(x, xᵢ) rᵢ + m·g(x)) / (Σ k(x, xᵢ) + m), with k = exp(−|x − xᵢ|² / 2h²),
+    h = WIDTH·√knobs, m = MIDDLING and g(x) = r̄ + (x − x̄)·w, r̄ the mean regret there, x̄ the mean of all runs, and w the
+    slopes of a ridge regression (Hoerl and Kennard 1970) of r − r̄ over the runs of all tasks, weighted by similarity.
+    Few runs in many knobs are seldom near each other: without g, all that was not tried there would look the same.
 
     >>> from limner.spaces import Knob
     >>> space = Space("a line", (Knob("x", "float", 0.0, 0.0, 1.0),))
@@ -152,6 +157,11 @@ class Regrets:
         self._regrets = [regrets([run.score for run in task.runs], higher) for task in tasks]
         self._places = [np.array([space.encode(run.values) for run in task.runs]) for task in tasks]
         self._width = 2 * WIDTH**2 * max(len(space.knobs), 1)
+        likeness = np.array([task.similarity for task in tasks]) + np.finfo(float).eps
+        counts = np.repeat(likeness / likeness.mean(), [len(each) for each in self._places])
+        self._centre, self._slopes = pooled(
+            np.concatenate(self._places), np.concatenate([each - each.mean() for each in self._regrets]), counts
+        )
 
     def of(self, values: Mapping[str, Any]) -> Any:
         """The regret of the values on each task, ``(tasks,)``."""
@@ -164,7 +174,22 @@ class Regrets:
             return float(mine[same].mean())
         squares = ((self._places[task] - np.array(self.space.encode(values))) ** 2).sum(1)
         near = np.exp(-squares / self._width)
-        return float((near @ mine + MIDDLING * mine.mean()) / (near.sum() + MIDDLING))
+        foretold = mine.mean() + (np.array(self.space.encode(values)) - self._centre) @ self._slopes
+        return float((near @ mine + MIDDLING * np.clip(foretold, 0.0, WORST)) / (near.sum() + MIDDLING))
+
+
+def pooled(places: Any, wanted: Any, counts: Any) -> tuple[Any, Any]:
+    """The mean of ``places``, (n, width), and the slopes of the ridge regression of ``wanted``, (n,), on what they
+    differ from it; each row as often as ``counts`` says: w = (XᵀCX + λ1)⁻¹ XᵀCy.
+
+    >>> centre, slopes = pooled(np.array([[0.0], [1.0]] * 500), np.array([1.0, 3.0] * 500), np.ones(1000))
+    >>> centre.tolist(), slopes.round(1).tolist()
+    ([0.5], [2.0])
+    """
+    centre = np.average(places, axis=0, weights=counts)
+    apart = places - centre
+    weighed = apart.T * counts
+    return centre, np.linalg.solve(weighed @ apart + RIDGE * np.eye(apart.shape[1]), weighed @ wanted)
 
 
 def regrets(scores: Sequence[float], higher: bool) -> Any:
