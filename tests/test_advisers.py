@@ -134,6 +134,25 @@ def test_regret_of_what_was_not_tried_is_like_that_of_its_neighbours():
     assert 0 <= near < 0.7 < 1.0 < far <= 2
 
 
+@pytest.mark.parametrize("listed", [nearest, portfolio])
+def test_what_one_of_many_knobs_decides_comes_first_though_no_two_tasks_tried_the_same(listed):
+    words = ("low", "middle", "high")
+    space = Space("many knobs", tuple(Knob(f"k{place}", "choice", "low", words=words) for place in range(8)))
+
+    def a_task_of(name):
+        chance = random.Random(name)
+        tried = [space.default, *(space.sample(chance.randrange(10**6)) for _ in range(24))]
+        scores = [(values["k3"] == "high") + 0.3 * chance.random() for values in tried]
+        runs = (PastRun(f"{name}{place}", values, scores[place], 1.0) for place, values in enumerate(tried))
+        return PastTask(name, name, 0.8, HERE, tuple(runs))
+
+    case = Case(space, True, 0, HERE, tuple(a_task_of(name) for name in "abcdef"))
+    assert listed(case)[0].values["k3"] == "high"
+    known = Regrets(space, case.past, True)
+    high, low = ({**space.sample(9), "k3": word} for word in ("high", "low"))
+    assert (known.of(low) - known.of(high)).min() > 0.2
+
+
 def test_the_portfolio_covers_tasks_of_two_kinds():
     past = [a_past(f"low{'s' * place}", 0.5, -0.9) for place in range(2)]
     past += [a_past(f"high{'s' * place}", 0.5, 0.9) for place in range(2)]
