@@ -55,7 +55,7 @@ class Scale:
     ways: tuple[str, ...]
 
 
-FULL = Scale((1, 5, 20, 100), 8, 2000, 200, tuple(CLASSIFY))
+FULL = Scale((1, 5, 20, 100), 5, 2000, 200, tuple(CLASSIFY))
 QUICK = Scale((5,), 2, 20, 8, ("scratch", "source-only", "partial", "logistic-regression", "joint", "adversarial"))
 
 
@@ -248,7 +248,7 @@ def picture(rows: list[dict[str, Any]], scale: Scale) -> Image.Image:
         axis.set_xlabel("labels a class")
         axis.grid(alpha=0.3)
     figure.axes[0].set_ylabel("accuracy, %")
-    figure.axes[-1].legend(fontsize=8)
+    figure.axes[1].legend(fontsize=8, loc="lower right")  # where Omniglot has no more drawings
     return harness.drawn(figure)
 
 
