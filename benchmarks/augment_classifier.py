@@ -64,9 +64,9 @@ OMNIGLOT, CRAWL, CLOTHING = f"{generation.SPEC},size=32", few_shot_colour.TILES,
 LETTERS, COLOURED = few_shot_generation_longer.SET_VAE, few_shot_colour.SET_VAE
 ADAPT = generation.ADAPT.replace(betas=(0.5, 0.9), learning_rate=1e-3, steps=50)
 SETTINGS = (
-    Setting("unseen alphabets", OMNIGLOT, LETTERS, ADAPT, MOVED, "glyph-net", 12),
-    Setting("unseen tile folders", CRAWL, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 6),
-    Setting("clothing", CLOTHING, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 6, "unseen tile folders", True),
+    Setting("unseen alphabets", OMNIGLOT, LETTERS, ADAPT, MOVED, "glyph-net", 8),
+    Setting("unseen tile folders", CRAWL, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 4),
+    Setting("clothing", CLOTHING, COLOURED, ADAPT, MIRRORED, "efficientnet-lite0", 4, "unseen tile folders", True),
 )
 
 
@@ -203,7 +203,7 @@ def _gain(first: list[float], other: list[float]) -> str:
 
 def main() -> None:
     started = time.perf_counter()
-    scale = Scale(3, 20, adaptation=10, tasks=2) if harness.quick() else Scale(60 * harness.minutes(2), 150)
+    scale = Scale(3, 20, adaptation=10, tasks=2) if harness.quick() else Scale(60 * harness.minutes(1), 150)
     settings = [
         replace(each, spec=harness.spec(each.spec), tasks=min(each.tasks, scale.tasks))
         for each in (SETTINGS if not harness.arguments().data else SETTINGS[:1])
