@@ -1,4 +1,4 @@
-"""A restorer adapted to pairs rehearses the damage that its start learned from."""
+"""A restorer adapted to pairs rehearses the damage that its start learned from; pairs without damage are told."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from limner.errors import LimnerError
 from limner.memory.shipped import load_shipped
 from limner.tasks import Damaged, ImageSet, Pairs, Rehearsed, Task
 from limner.verbs.restoration import rehearsal_of, rehearsed
+from limner.verbs.warnings import whole
 
 BRIGHT, DARK = 200, 40
 
@@ -64,3 +65,9 @@ def test_it_is_for_pairs_and_starts_of_known_damage():
     assert support.others.shape == OWN.shape
     with pytest.raises(LimnerError, match="leave it out"):
         rehearsed(drawn, start, strategy, 0)
+
+
+def test_pairs_without_damage_are_told():
+    (told,) = whole(OWN)
+    assert "the very same as the clean ones" in told
+    assert whole(Pairs(even(BRIGHT, 3), even(DARK, 3))) == whole(OTHERS) == []

@@ -30,11 +30,14 @@ def features_of(task: Task) -> Extractor:
 
 
 def beforehand(task: Task, memory: Memory) -> list[str]:
-    """What is to be told of the images of a task to generate, and of how well the memory knows such images."""
+    """What is to be told of the images of a task to generate, and of how well the memory knows such images; of pairs to
+    restore, whether nothing is wrong with them."""
     from limner.memory.familiarity import STRANGE, nearest_task
     from limner.metrics.judgement import of_shots
     from limner.reports.words import title
 
+    if task.goal == "restore":
+        return whole(task.support)
     if task.goal != "generate":
         return []
     told = of_shots(task.support, features_of(task).name)
@@ -47,6 +50,20 @@ def beforehand(task: Task, memory: Memory) -> list[str]:
             "from a fixed list, and limner meta-train on images more like these makes a better start"
         )
     return told
+
+
+def whole(support: ImageSet) -> list[str]:
+    """What is to be told of pairs to restore whose damaged images are the clean ones."""
+    from limner.tasks import Damaged, Pairs
+
+    if not isinstance(support, Pairs) or isinstance(support, Damaged):
+        return []
+    if not torch.equal(support.inputs.images, support.targets.images):
+        return []
+    return [
+        f"the damaged images of {support.name} are the very same as the clean ones, so that nothing can be learned but "
+        "to leave images as they are; was one folder given twice?"
+    ]
 
 
 def afterwards(run: Run, task: Task, learned: ImageSet, made: Tensor) -> list[str]:
