@@ -173,7 +173,8 @@ class _Reader:
             found.append(Given(name, self.value(), place if name is None else place - len(name) - 1))
             if self.accept(")"):
                 break
-            self.expect(",", ", and another value, or )")
+            quoted = '; a path goes in quotes: path="kernel.npy"' if name == "path" else ""
+            self.expect(",", ", and another value, or )" + quoted)
         return found
 
     def value(self) -> Value:
