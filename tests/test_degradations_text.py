@@ -105,7 +105,7 @@ def test_canonical(written, printed):
         ("downsample(2..3)", 11, "cannot be a range", "a whole number from 1 to 16"),
         ("blur(9)", 5, "told its kind", "gaussian, motion, defocus, file"),
         ("blur(motion,lenght=9)", 12, "did you mean length", "angle"),
-        ("blur(file,path=k.npy)", 16, "'.' cannot stand here", ", and another"),
+        ("blur(file,path=k.npy)", 16, "'.' cannot stand here", "a path goes in quotes"),
         ("stripes(3,direction=up)", 10, "direction cannot be up", "rows or columns"),
         ("one_of(clip)", 11, "nothing to choose", "another degradation"),
         ("one_of", 6, "ends too early", "one_of(…,…)"),

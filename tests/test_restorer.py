@@ -393,3 +393,12 @@ def test_grey_images_among_colours_are_damaged_alike_in_all_channels():
     assert torch.equal(noise[grey, 0], noise[grey, 2])
     assert (noise[~grey, 0] - noise[~grey, 2]).std() * 255 == pytest.approx(25 * 2**0.5, rel=0.05)
     Damaged(clean, parse("mosaic")).again(random)  # which no grey image can have
+
+
+def test_pairs_by_order_are_told_of(tmp_path):
+    images = list(torch.randint(0, 256, (2, 1, 20, 24), generator=random(), dtype=torch.uint8))
+    clean = files(tmp_path / "clean", images, ["a.png", "b.png"])
+    for names, told in ((["1.png", "2.png"], True), (["a.bmp", "b.bmp"], False)):
+        noisy = files(tmp_path / names[0], images, names)
+        whole = restoration_task(f"{noisy} => {clean}", None, seed=0, most=10)[1]
+        assert any("the order makes the pairs: 1.png with a.png" in note for note in whole.notes) == told

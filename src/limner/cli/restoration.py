@@ -84,8 +84,9 @@ def degrade(
     from limner.verbs.degrade import degrade as verb
 
     made = verb(data, degradation, seed=seed, out=out, force=force, progress=True)
+    images = "1 image" if len(made.images) == 1 else f"{len(made.images):,} images"
     told = [
-        f"{len(made.images):,} images under {made.degradation} in {made.directory}",
+        f"{images} under {made.degradation} in {made.directory}",
         *(f"  {note}" for note in made.notes),
         f"what was done to each: {made.report}",
     ]

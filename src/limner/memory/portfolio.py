@@ -112,7 +112,7 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     ),
     "restore": (
         Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=200,
-              evaluate_every=50, rehearsal=0.75), "what it knows of other damage leaves little to learn"),
+              evaluate_every=50, rehearsal=0.75), "few steps teach it yours as well"),
         Entry("scratch", "restorer", False, _RESTORER.replace(warmup=100, ema=0.999), "a small U-Net, which looks far "
               "around each pixel, learns more of it in the same time than a chain of convolutions",
               {"network": "unet", "width": 24, "depth": 8}),

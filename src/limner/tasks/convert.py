@@ -134,6 +134,8 @@ def _eight_bits(image: Image) -> Image:
     values = np.asarray(image)
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 0.0)
     if image.mode == "F":
+        if wrong := int((~np.isfinite(values)).sum()):
+            raise Unusable(f"{wrong:,} of its intensities are infinite or not a number; mend it or leave it out")
         if not (low >= 0 and high <= 1):
             raise Unusable(f"its floating-point intensities run from {low:.3g} to {high:.3g}; scale them to [0, 1]")
         return images.fromarray((values * 255).round().astype(np.uint8))

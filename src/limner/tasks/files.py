@@ -205,7 +205,7 @@ def _unzipper(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], I
 
 def _source(spec: Spec, items: list[Item], others: int, stamp: str) -> FileSource:
     if not items:
-        found = f"; it holds {others} other files" if others else ""
+        found = f"; it holds {others:,} other {'file' if others == 1 else 'files'}" if others else ""
         raise LimnerError(f"{spec} holds no images{found}; give PNG, JPEG, WebP, TIFF, GIF, BMP or PPM files")
     labels = {item.label for item in items}
     source = FileSource(items, labels != {""}, stamp)

@@ -288,6 +288,10 @@ def _pairs(spec: str) -> tuple[Pairs, Tensor, int]:
     first, second, _ = sides(spec)
     damaged, clean = pictures(first), pictures(second)
     pairs = _matched(damaged, clean)
+    one, other = (side.names[place] for side, place in zip((damaged, clean), pairs[0], strict=True))
+    if _stem(one) != _stem(other):
+        told = f"no names are shared with {clean.name}, so the order makes the pairs: {one} with {other}, and so on"
+        damaged = damaged._replace(notes=(*damaged.notes, told))
     channels = max(damaged.images[0].shape[0], clean.images[0].shape[0])
     size = damaged.size or clean.size or min(damaged.patch(), clean.patch())
     chosen = (
@@ -300,11 +304,15 @@ def _pairs(spec: str) -> tuple[Pairs, Tensor, int]:
     return Pairs(inputs, targets, spec), places, len(torch.unique(places))
 
 
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
 def _matched(damaged: Pictures, clean: Pictures) -> list[tuple[int, int]]:
     """Places of damaged images and of the clean ones they belong to: by the files' names without endings, or where none
     is shared, by their order. Raises :class:`LimnerError`, saying which, where sizes differ.
     """
-    stems = [[str(PurePosixPath(name).with_suffix("")) for name in side.names] for side in (damaged, clean)]
+    stems = [[_stem(name) for name in side.names] for side in (damaged, clean)]
     known = {stem: place for place, stem in enumerate(stems[1])}
     rows = [(place, known[stem]) for place, stem in enumerate(stems[0]) if stem in known]
     if not rows or len(set(stems[0])) < len(stems[0]) or len(known) < len(stems[1]):
