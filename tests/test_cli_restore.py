@@ -67,6 +67,8 @@ def test_a_folder_is_mended_file_by_file(folder, capsys):
         assert told[name]["left_as_it_was"]
         assert np.array_equal(np.asarray(Image.open(f"made/{name}")), np.asarray(Image.open(f"in/{name}")))
     assert "all the same" in " ".join(told["black.png"]["sentences"])
+    assert "give --noise" not in " ".join(told["black.png"]["sentences"])
+    assert "only took noise away" in " ".join(told["noisy.png"]["sentences"])
     assert told["noisy.png"]["noise"] == pytest.approx(20, rel=0.15)
     assert "8 pixels that are infinite or not a number" in told["floats.tif"]["sentences"][0]
     assert np.isfinite(tifffile.imread("made/floats.tif")).all()

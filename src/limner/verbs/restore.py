@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from limner.restoration.picture_file import Picture
     from limner.tasks.files import Item
 
+UNDOING = ("wiener", "plug-and-play")
+"""Methods that are there to undo blur or loss, and take noise away besides."""
+
 SMALLEST = 16
 """Sides below that have too few pixels to find noise in."""
 
@@ -232,6 +235,10 @@ class _One:
             restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
             if refused := restorer.handles(knowledge):
                 raise LimnerError(refused)
+            if restorer.name in UNDOING and knowledge.operator is None and knowledge.mask is None:
+                told["sentences"].append(
+                    f"{restorer.name} only took noise away, as no --degradation or --mask told of blur or lost pixels."
+                )
             count = tiles.count_of(restorer, damaged, knowledge, self.tile)
             told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": count}
             told["noise"] = None if knowledge.noise is None else 255 * knowledge.noise
@@ -292,11 +299,12 @@ class _One:
         if not found.clean or getattr(self.given, "blind", False):
             return []
         alike = bool((damaged == damaged[..., :1, :1]).all())
+        if alike:
+            return ["Its intensities are all the same.", "So it was left as it was."]
         return [
-            "Its intensities are all the same." if alike else "It looks clean already.",
-            "So it was left as it was.",
+            "It looks clean already.", "So it was left as it was.",
             "To restore it all the same, give --noise, or starter as the method.",
-        ]
+        ]  # fmt: skip
 
     def _knowledge(self, given: torch.Tensor | None, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
         """What the user says of the damage, and beyond that what was found; ``given`` tells which pixels are whole."""
