@@ -248,8 +248,7 @@ def measured(folder: Path, scale: Scale) -> tuple[list[dict[str, Any]], int]:
                 for target in range(scale.targets):
                     subject = task_of(name, spec["now"], learner, target)
                     rows += on_task(subject, memory, name, target)
-                    best = max(row["best"] for row in rows[-1:])
-                    print(f"{learner} {name} {target}: best {best:.3f}", flush=True)
+                    print(f"{learner} {name} {target}: best {rows[-1]['best']:.3f}", flush=True)
     return rows, tasks
 
 

@@ -19,6 +19,7 @@ import harness
 from PIL import Image
 
 from limner.config import Strategy
+from limner.memory.portfolio import READING
 from limner.meta import MetaPlan
 from limner.tasks import Task
 
@@ -56,7 +57,7 @@ SETS = (
 """What is learned beforehand is learned from the train classes of the first."""
 
 ADAPT = Strategy(betas=(0.0, 0.99), batch=32, ema=0.9)
-KEPT = ADAPT.replace(betas=(0.7, 0.9), frozen=("net.encoder.", "net.seen."))
+KEPT = ADAPT.replace(betas=(0.7, 0.9), frozen=READING)
 POOLED = Strategy(learning_rate=1e-3, schedule="cosine", batch=32, augmentation=("flip",))
 SET_VAE = generation.Beginning(
     "set-vae", "set-vae", {"width": 32}, MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=1e-3)

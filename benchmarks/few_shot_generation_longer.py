@@ -7,10 +7,11 @@ from dataclasses import replace
 import few_shot_generation as generation
 import harness
 
-SET_VAE = replace(generation.SET_VAE, plan=generation.SET_VAE.plan and replace(generation.SET_VAE.plan, rate=1e-3))
+from limner.memory.portfolio import READING
+
+SET_VAE = replace(generation.SET_VAE, plan=replace(generation.NO_STEPS, rate=1e-3))
 LITTLE, MOMENTUM = generation.ADAPT.replace(betas=(0.5, 0.9)), generation.ADAPT.replace(betas=(0.7, 0.9))
-KEPT = MOMENTUM.replace(frozen=("net.encoder.", "net.seen."))
-"""What reads the set stays as it is; the decoder and the prior change."""
+KEPT = MOMENTUM.replace(frozen=READING)
 
 WAYS_TO_GO = (
     generation.Way("set VAE, all of it refined", SET_VAE, LITTLE),

@@ -11,7 +11,7 @@ from limner.errors import LimnerError
 from limner.memory.shipped import load_shipped
 from limner.tasks import Damaged, ImageSet, Pairs, Rehearsed, Task
 from limner.verbs.restoration import rehearsal_of, rehearsed
-from limner.verbs.warnings import whole
+from limner.verbs.warnings import undamaged
 
 BRIGHT, DARK = 200, 40
 
@@ -68,6 +68,6 @@ def test_it_is_for_pairs_and_starts_of_known_damage():
 
 
 def test_pairs_without_damage_are_told():
-    (told,) = whole(OWN)
+    (told,) = undamaged(OWN)
     assert "the very same as the clean ones" in told
-    assert whole(Pairs(even(BRIGHT, 3), even(DARK, 3))) == whole(OTHERS) == []
+    assert undamaged(Pairs(even(BRIGHT, 3), even(DARK, 3))) == undamaged(OTHERS) == []

@@ -30,7 +30,6 @@ SEED = 0
 
 VAE = {"latents": 24, "width": 32, "prior": "class"}
 SET = {"latents": 32, "width": 32}
-COLOUR = {"latents": 32, "width": 32}
 GAN = {"latents": 32, "width": 32}
 JOINT = MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=1e-3)
 SETS = MetaPlan(algorithm="fomaml", tasks=1, inner_steps=0, rate=2e-3, inner_betas=(0.5, 0.9))
@@ -84,7 +83,7 @@ def train_set(family: Family, seconds: float) -> None:
 
 
 def train_colour(family: Family, seconds: float) -> None:
-    reading("sprites-set", create("set-vae", family.images.shape, **COLOUR), family, timed(COLOUR_SETS, 0.6 * seconds))
+    reading("sprites-set", create("set-vae", family.images.shape, **SET), family, timed(COLOUR_SETS, 0.6 * seconds))
 
 
 def reading(name: str, learner: Learner, family: Family, plan: MetaPlan) -> None:

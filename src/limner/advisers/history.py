@@ -172,9 +172,10 @@ class Regrets:
         same = [run.values == values for run in self.tasks[task].runs]
         if any(same):
             return float(mine[same].mean())
-        squares = ((self._places[task] - np.array(self.space.encode(values))) ** 2).sum(1)
+        place = np.array(self.space.encode(values))
+        squares = ((self._places[task] - place) ** 2).sum(1)
         near = np.exp(-squares / self._width)
-        foretold = mine.mean() + (np.array(self.space.encode(values)) - self._centre) @ self._slopes
+        foretold = mine.mean() + (place - self._centre) @ self._slopes
         return float((near @ mine + MIDDLING * np.clip(foretold, 0.0, WORST)) / (near.sum() + MIDDLING))
 
 

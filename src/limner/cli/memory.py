@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,9 +23,6 @@ KINDS = "runs, models, starts, tasks, images or recommendations"
 SHOWN = 50
 """Rows that a table shows where no other limit is given; as JSON all are."""
 
-ALLOCATIONS = 100_000
-"""Objects between two searches for cycles, of which a memory's imports make few: a tenth of a short command's time."""
-
 
 def opened(location: str | None) -> Memory:
     """The memory at ``location``."""
@@ -38,7 +34,6 @@ def opened(location: str | None) -> Memory:
 @app.callback()
 def common(context: typer.Context) -> None:
     """What is remembered: list, show, advice, report, card, verify, export, import, forget."""
-    gc.set_threshold(ALLOCATIONS)
     help.instead_of_nothing(context)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ BOUNDARIES = ("reflect", "circular", "zero")
 
 BY_FOURIER = 5, 128
 """Kernels of so many pixels a side and more are applied by Fourier transforms, to images of so many and more: there it
-is several to twenty times as fast."""
+is the faster way."""
 
 
 class Linear(ABC):
@@ -98,13 +98,6 @@ class Mask(Linear):
         return self.forward(damaged)
 
 
-class _Response(NamedTuple):
-    """A Fourier transform ``(n, 1, h, w // 2 + 1)`` and the sides ``(h, w)`` that it is of."""
-
-    values: Tensor
-    sides: tuple[int, int]
-
-
 class Convolution(Linear):
     """Convolution of each image with a kernel of its own, and of that every ``step``-th pixel, from the first.
 
@@ -149,9 +142,8 @@ class Convolution(Linear):
         for axis in (2, 3):
             images = _extend(images, axis, self.radius, self.boundary)
         if self._large:
-            response, sides = self._response(images), images.shape[2:]
-            whole: Tensor = torch.fft.irfft2(torch.fft.rfft2(images, response.sides) * response.values, response.sides)
-            return whole[..., 2 * self.radius : sides[0] : self.step, 2 * self.radius : sides[1] : self.step]
+            sides, reach = images.shape[2:], 2 * self.radius
+            return self._multiplied(images, False)[..., reach : sides[0] : self.step, reach : sides[1] : self.step]
         groups = self.shape[0] * self.shape[1]
         flat = images.reshape(1, groups, *images.shape[2:])
         made = functional.conv2d(flat, self._weight(images), stride=self.step, groups=groups)
@@ -162,9 +154,7 @@ class Convolution(Linear):
         if self._large:
             spread = damaged.new_zeros(*self.shape[:2], *(side + 2 * self.radius for side in self.shape[2:]))
             spread[..., 2 * self.radius :: self.step, 2 * self.radius :: self.step] = damaged
-            response = self._response(spread)
-            whole = torch.fft.irfft2(torch.fft.rfft2(spread, response.sides) * response.values.conj(), response.sides)
-            return self._folded(whole[..., : spread.shape[2], : spread.shape[3]])
+            return self._folded(self._multiplied(spread, True)[..., : spread.shape[2], : spread.shape[3]])
         groups = self.shape[0] * self.shape[1]
         flat = damaged.reshape(1, groups, *self.result[2:])
         # conv_transpose2d gives the size that the last kernel reaches; the rest, up to a step, is padded
@@ -184,12 +174,26 @@ class Convolution(Linear):
     def _large(self) -> bool:
         return self.kernels.shape[1] >= BY_FOURIER[0] and min(self.shape[2:]) >= BY_FOURIER[1]
 
-    def _response(self, extended: Tensor) -> _Response:
-        """The kernels' Fourier transform over images with their borders, or a few pixels more, which is faster."""
+    def _multiplied(self, extended: Tensor, turned: bool) -> Tensor:
+        """Images with their borders convolved around with the kernels, or where ``turned`` correlated with them."""
+        spectrum: Tensor = torch.fft.rfft2(extended, self._sides)
+        response = self._response.to(spectrum)
+        made: Tensor = torch.fft.irfft2(spectrum * (response.conj() if turned else response), self._sides)
+        return made
+
+    @cached_property
+    def _sides(self) -> tuple[int, int]:
+        """Height and width of the images with their borders, or a few pixels more, which is faster to transform."""
         from scipy.fft import next_fast_len
 
-        height, width = (int(next_fast_len(side, real=True)) for side in extended.shape[2:])
-        return _Response(torch.fft.rfft2(self.kernels.to(extended)[:, None], (height, width)), (height, width))
+        height, width = (int(next_fast_len(side + 2 * self.radius, real=True)) for side in self.shape[2:])
+        return height, width
+
+    @cached_property
+    def _response(self) -> Tensor:
+        """The kernels' Fourier transform, ``(n, 1, h, w // 2 + 1)`` complex128."""
+        response: Tensor = torch.fft.rfft2(self.kernels.double()[:, None], self._sides)
+        return response
 
     def _weight(self, images: Tensor) -> Tensor:
         """Kernels turned around, as torch correlates: ``(n·c, 1, k, k)``."""

@@ -30,7 +30,7 @@ from limner.learners import Learner, batch_of, describe
 from limner.learners.base import Remembering
 from limner.model_file import write_atomically
 from limner.seeds import derive, generator
-from limner.tasks import Damaged, ImageSet, Pairs, Rehearsed, Task, TwoSided, one_pass
+from limner.tasks import ImageSet, Pairs, Task, TwoSided, one_pass
 from limner.types import Batch, Cost, CurvePoint, Params
 
 Judge = Callable[[Params], dict[str, float]]
@@ -310,7 +310,7 @@ class Session:
                 training.order = torch.cat([training.order, again])
             indices, training.order = training.order[:size], training.order[size:]
         chosen = support.select(indices)
-        batch = batch_of(chosen.again(training.random) if isinstance(chosen, Damaged | Rehearsed) else chosen)
+        batch = batch_of(chosen.again(training.random) if isinstance(chosen, Pairs) else chosen)
         if strategy.augmentation:
             batch = augmented(batch, strategy.augmentation, training.random)
         return batch | training.memory

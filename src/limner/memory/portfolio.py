@@ -74,10 +74,13 @@ _RESTORER = Strategy(
     evaluate_every=500,
 )  # fmt: skip
 
+READING = ("net.encoder.", "net.seen.")
+"""What reads the images, of a VAE that reads sets: it stays as it is where the rest adapts."""
+
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("adapted", "set-vae", True, _VAE.replace(steps=200, batch=0, schedule="cosine", evaluate_every=50,
-              frozen=("net.encoder.", "net.seen.")), "it begins by what all the images have in common, which few steps "
+              frozen=READING), "it begins by what all the images have in common, which few steps "
               "then better"),
         Entry("adapted", "vae", True, _VAE.replace(steps=200, evaluate_every=50), "a VAE's steps take the "
               "least time"),

@@ -34,8 +34,8 @@ class Filling(NamedTuple):
     times: int
 
 
-FILLING = {True: Filling(25 / 255, 2.5 / 255, 3), False: Filling(10 / 255, 0.255 / 255, 2)}
-"""By whether the prior is a network: others smooth what they take for noise, and so are to take away less."""
+BY_NETWORK, BY_OTHERS = Filling(25 / 255, 2.5 / 255, 3), Filling(10 / 255, 0.255 / 255, 2)
+"""By what the prior is, a network or another denoiser."""
 EXACT = 2
 """So many last steps towards the data are solved exactly; those before need not be, so they are few and fast."""
 SCHEMES = ("half-quadratic", "proximal-gradient")
@@ -53,7 +53,7 @@ class PlugAndPlay:
     all but the last two steps towards the data are solved roughly (:func:`limner.restoration.solvers.roughly`).
     ``proximal-gradient``, the same with a step of gradient descent on the data, x ← z − Aᵀ(A z − y) / ‖A‖², is for
     operators far from any inverse. Both begin from Tikhonov's solution, or its like for such a blur, or where pixels
-    were only lost from the biharmonic one, the noise then taken away being less (:data:`FILLING`), or σ where that is
+    were only lost from the biharmonic one, the noise then taken away being less (:class:`Filling`), or σ where that is
     more. Where nothing was blurred and there is no noise, what was seen is kept exactly.
 
     A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
@@ -87,8 +87,8 @@ class PlugAndPlay:
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
         lost = knowledge.mask is not None and knowledge.operator is None
-        network = isinstance(self.prior, Trained | Denoiser | Starter)
-        first, least, times = FILLING[network] if lost else (FIRST, LEAST, 1)
+        filling = BY_NETWORK if isinstance(self.prior, Trained | Denoiser | Starter) else BY_OTHERS
+        first, least, times = filling if lost else (FIRST, LEAST, 1)
         strengths = schedule(max(noise, least), self.steps * times, first)
         prior = first_guess(images, knowledge, generator)
         linear = knowledge.linear(shape_of(images))

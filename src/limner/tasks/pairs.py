@@ -77,6 +77,10 @@ class Pairs(TwoSided):
             )
         super().__init__(inputs, targets, name)
 
+    def again(self, random: torch.Generator) -> Pairs:
+        """The pairs that this look at them shows, with draws from ``random``: themselves, unless a kind says else."""
+        return self
+
 
 class Alone(TwoSided):
     """Damaged images with no clean ones: nobody has the targets, and the ``inputs`` themselves stand in their place.

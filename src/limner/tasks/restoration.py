@@ -288,10 +288,11 @@ def _pairs(spec: str) -> tuple[Pairs, Tensor, int]:
     first, second, _ = sides(spec)
     damaged, clean = pictures(first), pictures(second)
     pairs = _matched(damaged, clean)
-    one, other = (side.names[place] for side, place in zip((damaged, clean), pairs[0], strict=True))
-    if _stem(one) != _stem(other):
-        told = f"no names are shared with {clean.name}, so the order makes the pairs: {one} with {other}, and so on"
-        damaged = damaged._replace(notes=(*damaged.notes, told))
+    unlike = [(one, two) for first, second in pairs
+              if _stem(one := damaged.names[first]) != _stem(two := clean.names[second])]  # fmt: skip
+    if unlike:
+        told = "names do not tell what belongs together, so the order makes the pairs: {} with {}, and so on"
+        damaged = damaged._replace(notes=(*damaged.notes, told.format(*unlike[0])))
     channels = max(damaged.images[0].shape[0], clean.images[0].shape[0])
     size = damaged.size or clean.size or min(damaged.patch(), clean.patch())
     chosen = (

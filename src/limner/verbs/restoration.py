@@ -111,10 +111,14 @@ def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits
 
 def rehearsal_of(strategy: Strategy, begun: StoredModel | None, task: Task) -> float:
     """The strategy's ``rehearsal`` where the task is of pairs and the start's own damage is known, else 0."""
+    return strategy.rehearsal if are_given(task.support) and _learned_from(begun) else 0.0
+
+
+def are_given(images: ImageSet) -> bool:
+    """Whether they are pairs of images that someone has, none damaged by Limner."""
     from limner.tasks import Damaged, Pairs
 
-    pairs = isinstance(task.support, Pairs) and not isinstance(task.support, Damaged)
-    return strategy.rehearsal if pairs and _learned_from(begun) else 0.0
+    return isinstance(images, Pairs) and not isinstance(images, Damaged)
 
 
 def rehearsed(task: Task, begun: StoredModel | None, strategy: Strategy, seed: int) -> Task:
@@ -143,10 +147,8 @@ def _learned_from(begun: StoredModel | None) -> str:
     """The damage that a start learned to mend, as text; empty where it is not known."""
     if begun is None or begun.learner_description["kind"] != "restorer":
         return ""
-    family = begun.metadata.get("family")
-    return str(
-        begun.metadata.get("degradation") or (family.get("degradation") if isinstance(family, dict) else "") or ""
-    )
+    told = begun.metadata | (begun.metadata.get("family") or {})  # of what was meta-learned the family tells it
+    return str(told.get("degradation") or "")
 
 
 def _drawn(shape: tuple[int, int, int]) -> ImageSet:

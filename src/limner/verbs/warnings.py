@@ -37,7 +37,7 @@ def beforehand(task: Task, memory: Memory) -> list[str]:
     from limner.reports.words import title
 
     if task.goal == "restore":
-        return whole(task.support)
+        return undamaged(task.support)
     if task.goal != "generate":
         return []
     told = of_shots(task.support, features_of(task).name)
@@ -52,12 +52,14 @@ def beforehand(task: Task, memory: Memory) -> list[str]:
     return told
 
 
-def whole(support: ImageSet) -> list[str]:
+def undamaged(support: ImageSet) -> list[str]:
     """What is to be told of pairs to restore whose damaged images are the clean ones."""
-    from limner.tasks import Damaged, Pairs
+    from limner.tasks import Pairs
+    from limner.verbs.restoration import are_given
 
-    if not isinstance(support, Pairs) or isinstance(support, Damaged):
+    if not are_given(support):
         return []
+    assert isinstance(support, Pairs)
     if not torch.equal(support.inputs.images, support.targets.images):
         return []
     return [
