@@ -13,6 +13,7 @@ import torch
 from limner.config import ENDLESS, Strategy
 from limner.engine import Listener, fit
 from limner.engine import checkpoint as checkpoints
+from limner.engine.held_out import Limits
 from limner.errors import LimnerError
 from limner.learners import create
 from limner.tasks import ImageSet, Task
@@ -33,6 +34,16 @@ TASK = Task("generate", "noise", images(8), images(6, seed=1), source="noise")
 VAE = create("vae", SHAPE, latents=2, width=4)
 
 
+class Heard(Listener):
+    """Keeps the steps at which the query set was looked at."""
+
+    def __init__(self):
+        self.looked = []
+
+    def on_evaluate(self, step, values, params):
+        self.looked.append(step)
+
+
 def same(first, second):
     return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
 
@@ -49,6 +60,37 @@ def test_a_stopped_run_resumes_exactly(kind, tmp_path):
     assert same(whole.best, resumed.best)
     assert [point.values for point in whole.curve] == [point.values for point in resumed.curve]
     assert not (tmp_path / checkpoints.NAME).exists()
+
+
+@pytest.mark.parametrize("kind", ["vae", "gan"])
+def test_a_run_that_pauses_at_each_rung_is_the_one_made_at_once(kind, tmp_path):
+    learner = create(kind, SHAPE, latents=2, width=4)
+    whole = fit(learner, TASK, STRATEGY, seed=3)
+    for rung, until in enumerate([5, 10, 12]):
+        listener = Heard()
+        part = fit(
+            learner, TASK, STRATEGY, seed=3, directory=tmp_path, resume=rung > 0, until=Limits(until, 0.0),
+            listeners=[listener],
+        )  # fmt: skip
+        assert (part.state, part.cost.steps) == ("paused" if until < 12 else "finished", until)
+        assert listener.looked == [until]  # once at each rung, as the whole run does
+    assert same(whole.params, part.params)
+    assert same(whole.best, part.best)
+    assert [point.values for point in whole.curve] == [point.values for point in part.curve]
+    assert not (tmp_path / checkpoints.NAME).exists()
+
+
+def test_a_pause_by_seconds_looks_where_it_stops_and_one_that_is_reached_takes_no_step(tmp_path):
+    strategy = STRATEGY.replace(steps=ENDLESS, seconds=60.0, evaluate_every=0)
+    part = fit(VAE, TASK, strategy, directory=tmp_path, until=Limits(ENDLESS, 0.02))
+    assert part.state == "paused"
+    assert 0.02 <= part.cost.seconds < 30
+    assert "net query loss" in part.curve[-1].values
+    again = fit(VAE, TASK, strategy, directory=tmp_path, resume=True, until=Limits(0, 0.0))
+    assert (again.state, again.cost.steps) == ("paused", part.cost.steps)
+    assert same(part.params, again.params)
+    with pytest.raises(LimnerError, match="can only pause with a directory that holds its checkpoint"):
+        fit(VAE, TASK, strategy, until=Limits(1, 0.0))
 
 
 def test_a_killed_run_resumes_exactly(tmp_path):

@@ -31,7 +31,7 @@ class Listener:
         """Something worth telling happened."""
 
     def on_end(self, state: str) -> None:
-        """The run ended: ``finished``, ``stopped``, ``failed`` or ``collapsed``."""
+        """The run ended: ``finished``, ``stopped``, ``paused``, ``failed`` or ``collapsed``."""
 
 
 class ProgressBar(Listener):

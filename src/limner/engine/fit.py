@@ -10,7 +10,7 @@ from limner.engine import checkpoint, held_out
 from limner.engine.adapters import adapting
 from limner.engine.checks import check, fitting_start
 from limner.engine.events import Listener, StopOnInterrupt
-from limner.engine.held_out import Features
+from limner.engine.held_out import Features, Limits
 from limner.engine.run import Run
 from limner.engine.session import Judge, Opening, Session
 from limner.engine.step import precision_told
@@ -33,6 +33,7 @@ def fit(
     resume: bool = False,
     opening: Opening | None = None,
     features: Features | None = None,
+    until: Limits | None = None,
 ) -> Run:
     """Train ``learner`` on the task's support set under ``strategy``; the run.
 
@@ -46,6 +47,9 @@ def fit(
     opening    what is done with the start in place of the first steps
     features   what ``strategy.early_stopping`` holds samples against shots in (see :mod:`limner.engine.held_out`), for
                example ``limner.metrics.extractor("glyph-net")``
+    until      how far to go now: after so many steps, or seconds, of the strategy's the query set is looked at, a
+               checkpoint is kept in ``directory``, and the run comes back with state ``paused``, to be gone on with by
+               ``resume`` as if it had never paused
 
     Ctrl-C ends it after the current step with state ``stopped``. A step whose losses or gradients are not finite is
     never taken: training goes back to a sound state with half the rate and says so; if that does not help, the run ends
@@ -56,13 +60,15 @@ def fit(
     place = None if directory is None else Path(directory)
     if resume and place is None:
         raise LimnerError("a run can only be resumed from a directory; give the one that holds its checkpoint")
+    if until is not None and place is None:
+        raise LimnerError("a run can only pause with a directory that holds its checkpoint; give one")
     check(learner, task, strategy)
     held_out.check(learner, strategy, features)
     if opening is not None and strategy.update != "full":
         raise LimnerError(f"an opening moves all layers, but update={strategy.update} does not; leave one out")
     begun = fitting_start(learner, start, seed, strategy)
     trained = adapting(learner, None if start is None else begun, strategy)
-    session = Session(trained, task, strategy, seed, begun, judge, listeners, place, opening)
+    session = Session(trained, task, strategy, seed, begun, judge, listeners, place, opening, until)
     if resume and place is not None:
         training = checkpoint.load(place, session.identity)
     else:
@@ -80,7 +86,7 @@ def fit(
             if features is not None:
                 session.decide(training, interrupt, features, start is not None)
             state = "stopped" if interrupt.asked else session.train(training, interrupt)
-        if state == "stopped":
+        if state in ("stopped", "paused"):
             session.save(training)
         else:
             state = session.guard.final(training) if state == "finished" else state

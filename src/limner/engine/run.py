@@ -32,8 +32,8 @@ class Run:
     params   what predictions use: the last parameters (averaged, where the strategy says so) and what was fitted
     best     the parameters with the best score on the query set on the way, where there was one. Scores are those of
              ``params``: choosing by the query set and then reporting on it flatters
-    state    ``finished``, ``stopped`` (can be resumed), ``failed``, or ``collapsed`` (a game of which the guard found
-             nothing left: no result)
+    state    ``finished``, ``stopped`` or ``paused`` (can be resumed), ``failed``, or ``collapsed`` (a game of which the
+             guard found nothing left: no result)
     warnings what a person should mind about it (copies, too few images…), with what would help
     lineage  where it came from: start, memory id, directory
 

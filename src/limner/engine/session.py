@@ -68,6 +68,7 @@ class Session:
     listeners: Sequence[Listener]
     place: Path | None
     opening: Opening | None = None
+    until: Limits | None = None
 
     @cached_property
     def guard(self) -> Guard:
@@ -118,7 +119,7 @@ class Session:
 
         def follow(learned: ImageSet, place: int, seconds: float) -> Iterator[tuple[int, Tensor]]:
             task, seed = replace(self.task, support=learned, query=None), derive(self.seed, "held out", place)
-            fold = replace(self, task=task, seed=seed, judge=None, listeners=(), place=None)
+            fold = replace(self, task=task, seed=seed, judge=None, listeners=(), place=None, until=None)
             tried = fold.begin()
             fold.guard.begin(tried)
             for wanted in held_out.grid(limits.steps, from_start):
@@ -151,7 +152,7 @@ class Session:
                 return state
             if not self._roll_back(training):
                 return "failed"
-            if state == "stopped":
+            if state in ("stopped", "paused"):
                 return state
 
     def _steps(self, training: Training, interrupt: StopOnInterrupt, limits: Limits) -> str:
@@ -161,6 +162,9 @@ class Session:
         begun = time.perf_counter() - training.seconds
         saved = time.monotonic()
         while training.step < limits.steps and not (limits.seconds and training.seconds >= limits.seconds):
+            if self._pauses(training):
+                training.seconds = time.perf_counter() - begun
+                return "paused"
             batch = self._batch(training) | self.guard.extras(training)
             draws = self.learner.draw(batch, training.random)
             rate = strategy.learning_rate * training.slowed * self._schedule(training)
@@ -198,7 +202,7 @@ class Session:
             self.guard.follow(training, result, len(next(iter(batch.values()))))
             self.tell("on_step", training.step, losses)
             due = strategy.evaluate_every and training.step % strategy.evaluate_every == 0
-            if due and training.step < limits.steps:
+            if (due or self._pauses(training)) and training.step < limits.steps:
                 self.evaluate(training)
             if time.monotonic() - saved > _CHECKPOINT_SECONDS:
                 self.save(training)
@@ -206,6 +210,13 @@ class Session:
             if interrupt.asked:
                 return "stopped"
         return "finished"
+
+    def _pauses(self, training: Training) -> bool:
+        """Whether the training has come as far as it is to go now."""
+        until = self.until
+        return until is not None and (
+            training.step >= until.steps or bool(until.seconds and training.seconds >= until.seconds)
+        )
 
     def evaluate(self, training: Training) -> None:
         """Look at the query set: the learner's own loss there, and the judge's scores. Draw a grid of samples."""
