@@ -81,9 +81,35 @@ def test_smaller_ones_and_data_of_other_kinds(folder):
     ]
 
 
+def test_masks_tell_what_is_lost(folder, capsys):
+    text = "boxes(2,size=0.3)+missing(0.2)+gaussian(1)"
+    assert main(["degrade", "clean", text, "--seed", "2", "--out", "made", "--masks", "masks"]) == 0
+    assert "masks of lost pixels: masks" in capsys.readouterr().out
+    assert sorted(path.name for path in (folder / "masks").rglob("*.png")) == [
+        "clear.png", "colour.png", "deep.png", "grey.png",
+    ]  # fmt: skip
+    mask = np.array(Image.open("masks/inner/grey.png"))
+    made = np.array(Image.open("made/inner/grey.png"))
+    assert set(np.unique(mask)) == {0, 255}
+    assert made[mask == 0].max() < 10 < np.median(made[mask == 255])
+    assert 0.2 < (mask == 0).mean() < 0.6
+    assert main(["degrade", "clean", text, "--seed", "2", "--out", "same"]) == 0
+    assert (folder / "same/inner/grey.png").read_bytes() == (folder / "made/inner/grey.png").read_bytes()
+
+
+def test_an_image_that_lost_nothing_has_no_mask(folder):
+    assert main(["degrade", "clean", "one_of(missing(0.5),clip)", "--out", "made", "--masks", "masks"]) == 0
+    lost = {row["file"] for row in rows_of(folder / "made").values() if "missing" in row["degradation"]}
+    assert 0 < len(lost) < 4
+    assert {str(path.relative_to(folder / "masks")) for path in (folder / "masks").rglob("*.png")} == lost
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
+        (["clean", "gaussian(3)", "--masks", "masks"], "gaussian(3) loses no pixels, so there are no masks to write"),
+        (["clean", "missing(0.1)", "--masks", "made/masks"], "where masks would be taken for images"),
+        (["clean", "missing(0.1)", "--masks", "clean"], "clean exists already; choose another --masks"),
         (["clean", "gausian(3)"], "\n  gausian(3)\n  ^\n"),
         (["clean", "mosaic"], "deep.tiff: mosaic needs colour images"),
         (["clean", 'blur(file,path="none.npy")'], "no kernel can be read from none.npy"),

@@ -13,11 +13,13 @@ from skimage import data
 
 from limner.cli.main import main
 from limner.degradations import parse
+from limner.degradations.operators import GaussianBlur
 from limner.learners import create
 from limner.restoration import Knowledge, restorer
-from limner.restoration.estimate import Blur, Found
+from limner.restoration.estimate import Blur, Found, estimate
 from limner.restoration.judge import Judgement, judge
 from limner.restoration.picture_file import target_name
+from limner.restoration.stripes import Stripes
 from limner.restoration.trained import Trained
 from limner.seeds import generator
 from limner.tasks.files import Item
@@ -120,14 +122,17 @@ def test_a_mask_and_a_degradation_overrule_what_is_found(folder):
         (["wavelets", "in/noisy.png", "--degradation", "gausian(3)"], "\n  gausian(3)\n  ^\n"),
         (["wavelets", "in/noisy.png", "--degradation", "gaussian(5..50)"], "leaves open"),
         (["wavelets", "in/noisy.png", "--mask", "in/black.png"], "black all over"),
-        (["biharmonic", "in/noisy.png", "--mask", "white.png"], "has 9×8 pixels and the image 96×96"),
+        (["biharmonic", "in/noisy.png", "--mask", "small.png"], "has 9×8 pixels and the image 96×96"),
+        (["biharmonic", "in/noisy.png", "--mask", "white.png"], "white.png is white all over, so nothing is lost"),
+        (["auto", "in/noisy.png", "--mask", "nowhere.png"], "there is no mask at nowhere.png"),
         (["wavelets", "in/broken.png"], "nothing could be restored; broken.png is left out: it is not an image"),
         (["total-variation", "in/noisy.png", "--tile", "50"], "too small"),
         (["auto", "in", "--out", "in", "--force"], "was not written by Limner"),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(folder, capsys, words, told):
-    Image.new("L", (9, 8), 255).save("white.png")
+    Image.new("L", (96, 96), 255).save("white.png")
+    Image.fromarray((np.arange(72).reshape(8, 9) % 2 * 255).astype(np.uint8)).save("small.png")
     assert main(["restore", *words, *([] if "--out" in words else ["--out", "made"])]) == 2
     complaint = capsys.readouterr().err
     assert told in complaint
@@ -231,7 +236,7 @@ def test_what_several_images_have_in_common_is_told_once(folder, capsys):
     assert complaint.count("too small") == 1
     assert "left out" not in complaint
     assert not Path("made").exists()
-    save("mask.png", torch.ones(1, 1, 7, 5))
+    save("mask.png", torch.eye(7)[None, None, :, :5])
     assert main(["restore", "biharmonic", "in", "--mask", "mask.png", "--out", "made"]) == 2
     assert capsys.readouterr().err.count("has 5×7 pixels and the image 96×96") == 1
 
@@ -241,8 +246,10 @@ def test_what_is_told_is_short():
         *Found(0.1, "gaussian", impulses=0.1, lost=0.5, blur=Blur(2.0, 0.9), blocks=1.5).sentences(),
         *Found(0.1, "poisson_gaussian", 30.0, 0.02, blur=Blur(2.0, 0.1)).sentences(),
         *Found(0.1, "coarse").sentences(), *Found(None).sentences(), *Found(0.001).sentences(),
-        *Judgement(0.1, 0.4, 0.0, 0.02, 0.03, "non-local-means", 0.03, 0.1).sentences(),
-        *Judgement(0.1, 0.0, 0.5, 0.02, 0.03, "wavelets", 0.3, 0.1).sentences(),
+        *Found(0.1, "gaussian", stripes=Stripes(0.05, "columns"), blur=Blur(2.0, 0.1)).sentences(),
+        *Judgement(0.1, 0.4, 0.0, 0.02, 0.03, (0.02, 0.03), "non-local-means", 0.03, 0.1).sentences(),
+        *Judgement(0.1, 0.0, 0.5, 0.02, 0.03, None, "wavelets", 0.3, 0.1).sentences(),
+        *Judgement(0.0, 0.0, 0.5, 0.02, 0.03, None, "plug-and-play", 0.3, 0.1).sentences(),
     ]  # fmt: skip
     assert max(len(sentence) for sentence in told if "--degradation" not in sentence) <= 100
     assert all(sentence[0].isupper() or sentence[0].isdigit() for sentence in told)
@@ -251,6 +258,7 @@ def test_what_is_told_is_short():
     assert [str(parse(text[1])) for text in texts if text] == [
         "blur(gaussian,width=2)+missing(0.5)+gaussian(25.5)+salt_and_pepper(0.1)",
         "blur(gaussian,width=2)+poisson_gaussian(30,sigma=5.1)",
+        "blur(gaussian,width=2)+stripes(12.8,direction=columns)+gaussian(25.5)",
     ]
 
 
@@ -269,6 +277,79 @@ def test_the_judgement_tells_detail_from_noise():
     assert right.foretold is not None
     assert 0.7 * truth < right.foretold < 2.5 * truth
     assert right.foretold < right.around
+
+
+def test_the_bound_of_agreement_is_told():
+    agree, differ = (Judgement(0.1, 0.0, 0.0, second="wavelets", apart=apart).sentences() for apart in (0.03, 0.06))
+    assert agree[-2:] == [
+        "Another method, wavelets, differs by 7.6 of 255, 0.30 of what was removed.", "Up to 0.40 the two agree.",
+    ]  # fmt: skip
+    assert differ[-1] == "Up to 0.40 they would agree: look at what was removed."
+
+
+@pytest.mark.parametrize("text", ["gaussian(8)", "gaussian(25)", "poisson(60)", "missing(0.4)"])
+def test_the_psnr_lies_in_the_range_that_is_foreseen(text):
+    noisy = parse(f"{text}+quantise(8)")(CLEAN, generator(0))
+    found = estimate(noisy)
+    knowledge = Knowledge(found.noise or 0.0, None, found.mask, found.degradation)
+    method = restorer("starter" if found.mask is None else "plug-and-play")
+    made = method.restore(noisy, knowledge, generator(0))
+    low, high = judge(method, noisy, made, knowledge, generator(0)).errors
+    assert 0.9 * low <= float((made.clamp(0, 1) - CLEAN).square().mean().sqrt()) <= 1.1 * high
+    assert high < 2.2 * low
+    blurred = Knowledge(found.noise, GaussianBlur(1.0).operator({"kernel": torch.ones(1, 1, 1)}, (1, 1, 96, 96)))
+    assert judge(restorer("plug-and-play"), noisy, made, blurred, generator(0)).errors is None
+
+
+def test_no_error_is_foreseen_where_lost_pixels_lie_together():
+    box = torch.ones(1, 1, 96, 96)
+    box[..., 30:60, 30:60] = 0
+    method, knowledge = restorer("biharmonic"), Knowledge(0.0, None, box, "boxes(1)")
+    made = method.restore(CLEAN * box, knowledge, generator(0))
+    assert judge(method, CLEAN * box, made, knowledge, generator(0)).errors is None
+
+
+@pytest.mark.parametrize("words", [[], ["--degradation", "stripes(10)"]])
+def test_stripes_are_told_and_taken_away(folder, words):
+    save("striped.png", parse("stripes(10)")(CLEAN, generator(2)))
+    save("true.png", CLEAN)
+    assert main(["restore", "auto", "striped.png", "--truth", "true.png", "--out", "made", *words]) == 0
+    told = told_of(folder / "made")[0]["striped.png"]
+    assert told["method"] == "destriping"
+    assert "stripes(" in told["degradation"]
+    assert told["stripes"]["direction"] == "rows"
+    assert told["stripes"]["sigma"] == pytest.approx(10, rel=0.4)
+    assert any("Stripes: rows" in sentence for sentence in told["sentences"]) == (not words)
+    assert told["scores"]["psnr_after"] > told["scores"]["psnr_before"] + 3
+
+
+def test_stripes_are_taken_away_before_the_noise(folder):
+    save("striped.png", parse("stripes(15,direction=columns)+gaussian(10)")(CLEAN, generator(2)))
+    save("true.png", CLEAN)
+    common = ["striped.png", "--truth", "true.png", "--no-check", "--out"]
+    assert main(["restore", "wavelets", *common, "a"]) == 0
+    assert main(["restore", "wavelets", *common, "b", "--degradation", "gaussian(18)"]) == 0
+    with_stripes, told_else = (told_of(folder / out)[0]["striped.png"]["scores"]["psnr_after"] for out in "ab")
+    assert with_stripes > told_else + 1
+
+
+def test_masks_of_a_folder_and_what_they_tell(folder, capsys):
+    (folder / "masks").mkdir()
+    kept = torch.rand(1, 1, 96, 96, generator=generator(1)) > 0.2
+    save("in/noisy.png", CLEAN * kept)
+    save("masks/noisy.bmp", kept.float())
+    save("masks/clean.png", torch.ones(1, 1, 96, 96))
+    for name in ("black.png", "floats.tif", "inner/deep.tiff", "broken.png"):
+        (folder / "in" / name).unlink()
+    assert main(["restore", "auto", "in", "--mask", "masks", "--no-check", "--out", "made"]) == 0
+    told = told_of(folder / "made")[0]
+    assert any("By the mask 19.6%" in sentence for sentence in told["noisy.png"]["sentences"])
+    assert told["noisy.png"]["method"] == "plug-and-play"
+    assert any("clean.png is white all over" in sentence for sentence in told["clean.png"]["sentences"])
+    assert told["clean.png"]["left_as_it_was"]
+    (folder / "masks/noisy.bmp").unlink()
+    assert main(["restore", "auto", "in/noisy.png", "--mask", "masks", "--no-check", "--out", "other"]) == 0
+    assert "There is no mask masks/noisy.png" in capsys.readouterr().out
 
 
 def test_what_is_told_of_the_damage_goes_before_what_is_found(folder, capsys):

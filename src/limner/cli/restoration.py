@@ -42,6 +42,10 @@ def degrade(
         typer.Argument(metavar="DEGRADATION", help='What to do to them, e.g. "blur(motion,length=9)+gaussian(25)".'),
     ],
     out: options.Out = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also write masks of lost pixels, black where lost, as restore --mask takes."),
+    ] = None,
     seed: options.Seed = 0,
     force: options.Force = False,
     json: options.Json = False,
@@ -83,11 +87,12 @@ def degrade(
     """
     from limner.verbs.degrade import degrade as verb
 
-    made = verb(data, degradation, seed=seed, out=out, force=force, progress=True)
+    made = verb(data, degradation, seed=seed, out=out, masks=masks, force=force, progress=True)
     images = "1 image" if len(made.images) == 1 else f"{len(made.images):,} images"
     told = [
         f"{images} under {made.degradation} in {made.directory}",
         *(f"  {note}" for note in made.notes),
+        *([f"masks of lost pixels: {masks}"] if made.masks else []),
         f"what was done to each: {made.report}",
     ]
     show.lines(made._asdict(), told, json)
@@ -111,7 +116,11 @@ def restore(
         typer.Option(metavar="SIGMA", help="Standard deviation of the noise on the scale 0-255 (default: estimated)."),
     ] = None,
     mask: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="An image of the same size, black where pixels are lost.")
+        Path | None,
+        typer.Option(
+            metavar="FILE-or-FOLDER",
+            help="An image of the same size, black where pixels are lost; of a folder that of the same name.",
+        ),
     ] = None,
     truth: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Clean images of the same names: gives PSNR and SSIM.")
@@ -135,15 +144,16 @@ def restore(
 ) -> None:
     """Damaged images mended, each under its own name with its size, depth, alpha, EXIF and colour profile.
 
-    What is wrong with an image is estimated from it alone and told: noise and its kind, lost pixels, blur. What was
-    removed, pixels hidden from the method and a second method say how far to trust it. All is in restored.json and on
-    a page, before and after. JPEG and other formats that would lose something become PNG. After Ctrl-C the same command
-    with the same --out goes on: images that are done are skipped.
+    What is wrong with an image is estimated from it alone and told: noise and its kind, stripes, lost pixels, blur.
+    What was removed, pixels hidden from the method, the result damaged and restored again, and a second method say how
+    far to trust it. All is in restored.json and on a page, before and after. JPEG and other formats that would lose
+    something become PNG. After Ctrl-C the same command with the same --out goes on: images that are done are skipped.
 
     \b
       starter                       noise of any kind, mild blur and JPEG, of unknown strength; what auto takes
       denoiser, bm3d, non-local-means, wavelets, total-variation, dictionary    noise
       wiener, richardson-lucy       a blur told by --degradation, as in "blur(motion,length=9)+gaussian(5)"
+      destriping                    rows or columns with offsets of their own; other methods take these away first
       biharmonic                    lost pixels
       plug-and-play                 blur, lost pixels, down-sampling, and noise; -o prior=METHOD-or-RUN
       generative-prior              the same, for images such as a GAN or VAE makes; -o run=RUN

@@ -16,6 +16,7 @@ from limner.restoration.plug_and_play import PlugAndPlay
 from limner.restoration.shipped import Denoiser, Starter
 from limner.restoration.single import BlindSpot, DeepImagePrior, ZeroShotNoise2Noise
 from limner.restoration.sparse import Dictionary, Wavelets
+from limner.restoration.stripes import Destriping
 from limner.restoration.variational import TotalVariation
 
 
@@ -34,6 +35,7 @@ CATALOGUE: dict[str, Entry] = {
     "dictionary": Entry(Dictionary, "noise: patches as sums of few atoms learned from the image; slow"),
     "non-local-means": Entry(NonLocalMeans, "noise: means over like patches; fast"),
     "bm3d": Entry(BM3D, "noise: like patches shrunk together; the best of these (non-commercial, limner[bm3d])"),
+    "destriping": Entry(Destriping, "stripes: rows or columns with offsets of their own; fast"),
     "wiener": Entry(Wiener, "known blur: Tikhonov and Wiener's filter, its strength set from the noise"),
     "richardson-lucy": Entry(RichardsonLucy, "known blur: the likeliest image under Poisson noise, step by step"),
     "biharmonic": Entry(Biharmonic, "lost pixels: filled in smoothly"),

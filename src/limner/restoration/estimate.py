@@ -1,4 +1,4 @@
-"""What is wrong with an image, found in the image alone: noise and its kind, lost pixels, how blurred it is."""
+"""What is wrong with an image, found in it alone: noise and its kind, stripes, lost pixels, how blurred it is."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from limner.restoration.noise import (
     patches_of,
     variance_line,
 )
+from limner.restoration.stripes import Stripes, find, offsets
 
 DRAWN = 0.02 / 255
 """Noise below this is that of what was drawn: no photograph has so little."""
@@ -59,6 +60,7 @@ class Found:
     noise      standard deviation of intensities in [0, 1], at the middle of the image's; ``None``: cannot be measured
     kind       ``none``, ``gaussian``, ``poisson_gaussian``, or ``coarse``: shared by neighbours, as grain is
     photons    at full intensity, of Poisson–Gaussian noise; ``read``: the standard deviation of the rest of it
+    stripes    rows or columns with offsets of their own; ``None``: none that could be told. All else was found without
     impulses   the share of intensities that are salt or pepper
     lost       the share of pixels that are missing
     mask       float32 ``(1, 1 or c, h, w)``, 0 where an impulse is or a pixel is missing; ``None``: nowhere
@@ -75,10 +77,16 @@ class Found:
     mask: Tensor | None = None
     blur: Blur | None = None
     blocks: float = 1.0
+    stripes: Stripes | None = None
 
     @property
     def clean(self) -> bool:
-        """Whether there is no noise, lost pixel or block. Soft edges alone are no damage that could be told."""
+        """Whether there is no noise, stripe, lost pixel or block. Soft edges alone are no damage that could be told."""
+        return self.stripes is None and self.clean_without_stripes
+
+    @property
+    def clean_without_stripes(self) -> bool:
+        """Whether nothing is left to mend where the stripes are gone."""
         return self.noise is not None and self.kind == "none" and self.mask is None and self.blocks < BLOCKY
 
     @property
@@ -89,6 +97,9 @@ class Found:
         'missing(0.5)+gaussian(25.5)'
         """
         parts = [f"missing({self.lost:.3g})"] if self.lost else []
+        if self.stripes is not None:
+            along = "" if self.stripes.direction == "rows" else f",direction={self.stripes.direction}"
+            parts.append(f"stripes({255 * self.stripes.level:.3g}{along})")
         if self.kind in ("gaussian", "coarse"):
             parts.append(f"gaussian({255 * (self.noise or 0):.3g})")
         if self.kind == "poisson_gaussian":
@@ -105,7 +116,11 @@ class Found:
         >>> Found(0.1, "gaussian").sentences()
         ['Noise with a standard deviation of 25.5 of 255.', 'It is as strong in dark as in bright parts.']
         """
-        told = self._noise()
+        told = [] if self.stripes is None else [
+            f"Stripes: {self.stripes.direction} have offsets of their own, with a standard deviation of "
+            f"{255 * self.stripes.level:.1f} of 255."
+        ]  # fmt: skip
+        told += self._noise()
         if self.blocks >= BLOCKY:
             told.append("Blocks of 8×8 pixels show, as JPEG at a low quality leaves them.")
         if self.impulses:
@@ -128,6 +143,7 @@ class Found:
         return told
 
     def _noise(self) -> list[str]:
+        besides = "" if self.stripes is None else " besides"
         if self.noise is None:
             return ["The noise cannot be measured: too few pixels are whole.", "Say --noise where you know it."]
         level = f"{255 * self.noise:.1f} of 255"
@@ -144,7 +160,7 @@ class Found:
                 f"It is as of counting {self.photons:.0f} photons at the brightest.",
             ]
             return told + ([f"Reading the sensor adds {255 * self.read:.1f} of 255."] if self.read else [])
-        return [f"No noise that could be told from texture: at most {level}."]
+        return [f"No noise{besides} that could be told from texture: at most {level}."]
 
 
 def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found:
@@ -159,6 +175,10 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
     """
     values = images[0].double().numpy()
     known = np.ones((1, *values.shape[1:]), bool) if seen is None else seen[0].numpy() > 0
+    stripes = find(values, known)
+    if stripes is not None:  # black and white stay what they are, or no pixel would be missing any more
+        inside = (values > 0) & (values < 1)
+        values = np.where(inside, np.clip(values - offsets(values, known, stripes), 1e-6, 1 - 1e-6), values)
     impulses, lost = lost_values(np.where(known, values, 0.5))
     mask = known & ~lost & ~impulses if impulses.any() else known & ~lost
     filled = _filled(values, np.broadcast_to(mask, values.shape)) if not mask.all() else values
@@ -181,7 +201,7 @@ def estimate(images: Tensor, seen: Tensor | None = None, seed: int = 0) -> Found
         sigma if measured else None, kind, photons, read, float(impulses.mean()), float(1 - (known & ~lost).mean()),
         None if mask.all() else torch.from_numpy(mask.astype(np.float32))[None],
         blur_width(filled.mean(0), sigma) if measured else None,
-        blocks_of(filled.mean(0)) if measured else 1.0,
+        blocks_of(filled.mean(0)) if measured else 1.0, stripes,
     )  # fmt: skip
 
 

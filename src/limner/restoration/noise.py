@@ -16,6 +16,9 @@ SIDE = 8
 SMALL_SIDE = 5
 """Where too many pixels are lost for whole patches of the other size."""
 
+PART_SIDE = 6
+"""Of the parts of patches that the noise of a few of them is measured in: their eigenvalues spread less."""
+
 FEWEST_PATCHES, MOST_PATCHES = 150, 8_000
 TEXTURE = 1.5
 """A patch is taken to be flat whose neighbours differ by less than so many times what the noise explains."""
@@ -162,14 +165,16 @@ def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
 
     levels  the patches of each channel
 
-    The noise of patches of like means is measured apart, and the line fitted by least squares; intensities where
-    clipping would narrow the noise count for nothing. It is a line that rises only where the noise at the brightest is
-    half as much again as at the darkest, and the line explains most of the differences.
+    The noise of patches of like means is measured apart, and the line fitted by least squares of relative errors;
+    intensities where clipping would narrow the noise count for nothing. It is a line that rises only where the noise at
+    the brightest is half as much again as at the darkest, and the line explains most of the differences.
     """
     from scipy.optimize import nnls
 
     points = []
-    for patches in levels:
+    for whole in levels:
+        side = int(sqrt(whole.shape[1]))
+        patches = whole.reshape(-1, side, side)[:, :PART_SIDE, :PART_SIDE].reshape(len(whole), -1)
         means = patches.mean(1)
         order = means.argsort()
         for part in np.array_split(order, bins):
@@ -181,8 +186,10 @@ def variance_line(levels: list[Array], bins: int = 8) -> tuple[float, float]:
     if len(points) < 4:
         return 0.0, 0.0
     x, y = np.array(points).T
-    (slope, rest), _ = nnls(np.stack([x, np.ones_like(x)], 1) / y[:, None], np.ones_like(x))
-    line = slope * x + rest
+    line = y
+    for _ in range(3):  # errors are in proportion to what is measured, of which the line tells better than a point
+        (slope, rest), _ = nnls(np.stack([x, np.ones_like(x)], 1) / line[:, None], y / line)
+        line = slope * x + rest
     rises = slope * x.max() + rest > 1.5**2 * (slope * x.min() + rest) * 0.75
     explains = ((y - line) ** 2).sum() < 0.4 * ((y - y.mean()) ** 2).sum()
     return (float(slope), float(rest)) if rises and explains else (0.0, 0.0)

@@ -52,6 +52,13 @@ def estimated(damaged: Sequence[Tensor], clean: Sequence[Tensor] = (), seed: int
         photons, read = _range([one.photons for one in alike]), [255 * one.read for one in alike]
         rest = f",sigma={_range(read)}" if np.median(read) > 0.5 else ""
         parts.append(f"poisson_gaussian({photons}{rest})" if rest else f"poisson({photons})")
+    striped = [one.stripes for one in found if one.stripes is not None]
+    told_of_stripes = ""
+    if 2 * len(striped) > len(found):
+        direction = Counter(one.direction for one in striped).most_common(1)[0][0]
+        along = "" if direction == "rows" else f",direction={direction}"
+        parts.append(f"stripes({_range([255 * one.level for one in striped])}{along})")
+        told_of_stripes = f"{len(striped)} have stripes: {direction} with offsets of their own"
     for word, shares in (
         ("salt_and_pepper", [one.impulses for one in found]),
         ("missing", [one.lost for one in found]),
@@ -65,7 +72,7 @@ def estimated(damaged: Sequence[Tensor], clean: Sequence[Tensor] = (), seed: int
     }[kind]  # fmt: skip
     text = "+".join([*parts, "quantise(8)"]) if parts else ""
     measured = f"{agree} of {len(found)} images that were looked at have {what}"
-    return Together(text, tuple(sentence for sentence in (measured, told_of_blur) if sentence))
+    return Together(text, tuple(sentence for sentence in (measured, told_of_stripes, told_of_blur) if sentence))
 
 
 def _look(image: Tensor, seed: int) -> Found:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limner.reports.restored import Shown
     from limner.restoration import Knowledge, Restorer
     from limner.restoration.estimate import Found
-    from limner.restoration.picture_file import Picture
+    from limner.restoration.stripes import Stripes
     from limner.tasks.files import Item
 
 UNDOING = ("wiener", "plug-and-play")
@@ -31,6 +31,9 @@ SMALLEST = 16
 
 SHOWN = 40
 """Images on the page, at most."""
+
+JUDGING = 3
+"""How many tiles the judgement of an image takes about as long as."""
 
 RECORD_SECONDS = 10.0
 """How often the record is brought up to date, so that little is done again after a crash."""
@@ -89,8 +92,9 @@ def restore(
     method       ``auto`` (by what is found in each image), a name of :data:`limner.restoration.CATALOGUE`, or a run of
                  ``train restorer`` or ``adapt restore``
     degradation  what was done to the images, as text (:mod:`limner.degradations.text`) without ranges; ``noise`` the
-                 standard deviation of their noise on the scale 0–255; ``mask`` an image, black where pixels are lost.
-                 What is not told is estimated from each image (:mod:`limner.restoration.estimate`)
+                 standard deviation of their noise on the scale 0–255; ``mask`` an image, black where pixels are lost,
+                 or a folder of such under the same names. What is not told is estimated from each image
+                 (:mod:`limner.restoration.estimate`)
     truth        a folder (or one file) of the clean images under the same names, to score by
     options      of the method, see :func:`limner.restoration.options_of`
     tile         the side of the parts that a large image is restored in, 0 for none
@@ -114,19 +118,19 @@ def restore(
     if truth is not None and not Path(truth).expanduser().exists():
         raise LimnerError(f"there is nothing at {truth}; give as truth a folder of clean images of the same names")
     items, root = restore_asked.files(source)
-    asked = Asked(
-        restore_asked.settled(degradation), noise, None if mask is None else restore_asked.mask_at(mask), str(mask)
-    )
+    masks = None if mask is None else restore_asked.masks_at(mask)
+    asked = Asked(restore_asked.settled(degradation), noise, masks)
     given = None if method == "auto" else restore_asked.method_of(method, options or {}, memory)
     if given is None and options:
         raise LimnerError("auto takes no options; name a method to give it some")
     restore_asked.check_tile(given, tile)
+    restore_asked.check_mask(given, masks)
     tile = TILE if tile is None else tile
     request = {
         "verb": "restore", "method": method, "method_sha256": restore_again.method_sha256(given),
         "options": options or {}, "source": str(source), "degradation": asked.degradation, "noise": noise,
         "mask": None if mask is None else str(mask),
-        "mask_sha256": None if mask is None else restore_again.sha256_of(Path(mask).expanduser()),
+        "mask_sha256": None if masks is None else masks.sha256(),
         "truth": None if truth is None else str(truth), "tile": tile, "check": check, "seed": seed,
     }  # fmt: skip
     earlier = restore_again.place(out, f"{Path(source).name}-restored", request, force)
@@ -211,27 +215,39 @@ class _One:
         from limner.restoration.estimate import estimate
         from limner.restoration.judge import judge
         from limner.restoration.scores import against
+        from limner.restoration.stripes import Destriping, without
         from limner.seeds import generator
 
         begun = time.monotonic()
         with self.item.open() as file:
             picture = picture_file.read(file)
         damaged = picture.images()
-        mask = self._mask(picture, damaged)
+        own, about_mask = (None, []) if self.asked.masks is None else self.asked.masks.of(self.item.name, damaged)
+        seen = picture.seen()
+        mask = seen if own is None else own if seen is None else own * seen
         found = estimate(damaged, mask, self.seed)
-        if self.asked.mask is not None:
+        if own is not None:
             found = replace(found, lost=0.0)  # that is told, not found
         told: dict[str, Any] = {
             "size": list(damaged.shape[:0:-1]), "found": found.degradation, "left_as_it_was": False, "tiles": 1,
         }  # fmt: skip
-        told["sentences"] = [f"This file {note}." for note in picture.notes]
+        told["sentences"] = [f"This file {note}." for note in picture.notes] + about_mask
         told["sentences"] += found.sentences() if self.asked.degradation is None else []
-        if why := self._leave(damaged, found, mask):
-            restored, knowledge = damaged, None
+        plain, stripes = damaged, self._stripes(found)
+        if stripes is not None:
+            plain = without(damaged, stripes, mask)
+            told["stripes"] = {"sigma": 255 * stripes.level, "direction": stripes.direction}
+            told["sentences"].append("The stripes were taken away first; what follows is of the rest.")
+        knowledge, parts = None, 1
+        if why := self._leave(damaged, found, mask, own is not None):
+            restored = damaged
             told |= {"method": "none", "left_as_it_was": True}
             told["sentences"] += why
+        elif stripes is not None and self.given is None and self._only_striped(found, own):
+            restored = plain
+            told |= {"method": "destriping", "degradation": found.degradation}
         else:
-            knowledge = self._knowledge(mask, damaged, found, told["sentences"])
+            knowledge = self._knowledge(mask, own is not None, plain, found, told["sentences"])
             restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
             if refused := restorer.handles(knowledge):
                 raise LimnerError(refused)
@@ -239,17 +255,22 @@ class _One:
                 told["sentences"].append(
                     f"{restorer.name} only took noise away, as no --degradation or --mask told of blur or lost pixels."
                 )
-            count = tiles.count_of(restorer, damaged, knowledge, self.tile)
+            tile = 0 if isinstance(restorer, Destriping) else self.tile  # stripes are of the whole image
+            count = tiles.count_of(restorer, plain, knowledge, tile)
             told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": count}
             told["noise"] = None if knowledge.noise is None else 255 * knowledge.noise
-            parts = iter(range(1, count + 1))
+            done = iter(range(1, count + 1))
+            parts = count + (JUDGING if self.check else 0)
             restored = tiles.restore(
-                restorer, damaged, knowledge, generator(self.seed, "restore", self.item.name), tile=self.tile,
-                on_tile=lambda: self._progress(next(parts) / count),
+                restorer, plain, knowledge, generator(self.seed, "restore", self.item.name), tile=tile,
+                on_tile=lambda: self._progress(next(done) / parts),
             )  # fmt: skip
         seconds = time.monotonic() - begun
-        if self.check and knowledge is not None:
-            judged = judge(restorer, damaged, restored, knowledge, generator(self.seed, "judge", self.item.name))
+        if self.check and knowledge is not None and not isinstance(restorer, Destriping):
+            judged = judge(
+                restorer, plain, restored, knowledge, generator(self.seed, "judge", self.item.name),
+                apart=found.kind != "coarse" and stripes is None,  # of stripes something stays, no one knows how much
+            )  # fmt: skip
             told["judgement"] = {name: value for name, value in vars(judged).items() if value is not None}
             told["sentences"] += judged.sentences()
         clean, missing = self._truth()
@@ -278,21 +299,29 @@ class _One:
         for bar in self.bars:
             bar.on_step(100 * self.done + int(100 * share), {})
 
-    def _mask(self, picture: Picture, damaged: torch.Tensor) -> torch.Tensor | None:
-        """The pixels that are known to be whole: those of the user's mask that hold numbers."""
-        seen, mask = picture.seen(), self.asked.mask
-        if mask is None:
-            return seen
-        if mask.shape[2:] != damaged.shape[2:]:
-            sizes = [f"{shape[3]}×{shape[2]}" for shape in (mask.shape, damaged.shape)]
-            raise LimnerError(f"the mask {self.asked.mask_name} has {sizes[0]} pixels and the image {sizes[1]}")
-        return mask if seen is None else mask * seen
+    def _stripes(self, found: Found) -> Stripes | None:
+        """The stripes to take away first: those that the user tells of, or else that were found. None for a method that
+        takes them away itself, as one that learned to."""
+        from limner.restoration.stripes import Destriping
 
-    def _leave(self, damaged: torch.Tensor, found: Found, mask: torch.Tensor | None) -> list[str]:
+        if isinstance(self.given, Destriping) or "stripes(" in getattr(self.given, "learned", ""):
+            return None
+        if self.asked.degradation is not None:
+            return restore_asked.stripes_told(self.asked.degradation)
+        return found.stripes
+
+    def _only_striped(self, found: Found, mask: torch.Tensor | None) -> bool:
+        """Whether nothing but stripes is wrong, as was told, or else found."""
+        if self.asked.degradation is not None or self.asked.noise is not None:
+            return restore_asked.only_stripes(self.asked.degradation) and not self.asked.noise and mask is None
+        return found.clean_without_stripes
+
+    def _leave(self, damaged: torch.Tensor, found: Found, mask: torch.Tensor | None, masked: bool) -> list[str]:
         """Why the image is left as it was, in sentences; none where it is not."""
-        if self.asked.noise == 0 and self.asked.degradation is None and mask is None and found.mask is None:
+        whole = mask is None and found.mask is None and found.stripes is None
+        if self.asked.noise == 0 and self.asked.degradation is None and whole:
             return ["It was told that there is no noise.", "So it was left as it was."]
-        if self.asked.anything:
+        if masked or self.asked.degradation is not None or self.asked.noise is not None:
             return []
         if found.noise is None and mask is None and min(damaged.shape[2:]) < SMALLEST:
             return ["It is too small to tell noise from the picture.", "So it was left as it was."]
@@ -306,8 +335,11 @@ class _One:
             "To restore it all the same, give --noise, or starter as the method.",
         ]  # fmt: skip
 
-    def _knowledge(self, given: torch.Tensor | None, damaged: torch.Tensor, found: Found, told: list[str]) -> Knowledge:
-        """What the user says of the damage, and beyond that what was found; ``given`` tells which pixels are whole."""
+    def _knowledge(
+        self, given: torch.Tensor | None, masked: bool, damaged: torch.Tensor, found: Found, told: list[str]
+    ) -> Knowledge:
+        """What the user says of the damage, and beyond that what was found; ``given`` tells which pixels are whole, by
+        a mask of the user's where it is ``masked``."""
         from limner.degradations.base import shape_of
         from limner.restoration import Knowledge
 
@@ -318,9 +350,13 @@ class _One:
             mask = found.mask if loses else given
             if knowledge.mask is not None:
                 mask = knowledge.mask if mask is None else knowledge.mask * mask
-        if self.asked.mask is not None:
+        if masked:
             mask = given
-        noise = knowledge.noise if self.asked.noise is None else self.asked.noise / 255
+        noise = knowledge.noise
+        if self.asked.noise is not None:
+            noise = self.asked.noise / 255
+            if self.asked.degradation is None:
+                knowledge = replace(knowledge, degradation=f"gaussian({self.asked.noise:g})")
         if noise is None:
             noise = 0.0
             told.append("The noise was taken to be none.")
@@ -329,15 +365,12 @@ class _One:
     def _truth(self) -> tuple[torch.Tensor | None, list[str]]:
         """The clean image of the same name, with whatever ending; ``None`` and a sentence where it is missing."""
         from limner.restoration import picture_file
-        from limner.tasks.files import EXTENSIONS
 
         if self.truth is None:
             return None, []
         place = Path(self.truth).expanduser()
         if place.is_dir():
-            stem = place / Path(self.item.name).with_suffix("")
-            choices = [place / self.item.name, *(stem.with_suffix(ending) for ending in EXTENSIONS)]
-            place = next((path for path in choices if path.is_file()), choices[0])
+            place = restore_asked.of_same_name(place, self.item.name)
         if not place.is_file():
             return None, [f"There is no true image {place}, so it has no score."]
         with place.open("rb") as file:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ from limner.errors import LimnerError
 if TYPE_CHECKING:
     import torch
 
+    from limner.degradations import Degradation
     from limner.restoration import Knowledge, Restorer
+    from limner.restoration.stripes import Stripes
     from limner.tasks.files import Item
 
 RECORD, PAGE = "restored.json", "report.html"
@@ -25,26 +28,127 @@ class Asked:
 
     degradation: str | None
     noise: float | None
-    mask: torch.Tensor | None
-    mask_name: str = ""
+    masks: Masks | None
+
+
+@dataclass(frozen=True)
+class Masks:
+    """The user's masks: one ``file`` for all images, read once, or a folder of such under the images' names.
+
+    seen  of a file 1 where a pixel was seen, ``(1, 1, h, w)``
+    """
+
+    place: Path
+    seen: torch.Tensor | None
 
     @property
-    def anything(self) -> bool:
-        """Whether something was said."""
-        return self.degradation is not None or self.noise is not None or self.mask is not None
+    def all_white(self) -> bool:
+        """Whether the one mask tells of no lost pixel."""
+        return self.seen is not None and bool(self.seen.all())
+
+    def of(self, name: str, damaged: torch.Tensor) -> tuple[torch.Tensor | None, list[str]]:
+        """The mask of an image and what is to be told of it; ``None`` where it tells of no lost pixel, or is not there.
+
+        Raises :class:`LimnerError` where it has another size, or nothing was seen.
+        """
+        place, seen = self.place, self.seen
+        if seen is None:
+            place = of_same_name(self.place, name)
+            if not place.is_file():
+                return None, [f"There is no mask {place}, so what is lost was left to be found."]
+            seen = mask_at(place)
+        if seen.shape[2:] != damaged.shape[2:]:
+            sizes = [f"{shape[3]}×{shape[2]}" for shape in (seen.shape, damaged.shape)]
+            raise LimnerError(f"the mask {place} has {sizes[0]} pixels and the image {sizes[1]}")
+        lost = 1 - float(seen.mean())
+        if not lost:
+            return None, [f"The mask {place} is white all over: it tells of no lost pixel (black is lost)."]
+        return seen, [f"By the mask {100 * lost:.1f}% of the pixels are lost."]
+
+    def sha256(self) -> str:
+        """Of the bytes of all of them."""
+        from limner.verbs.restore_again import sha256_of
+
+        if self.seen is not None:
+            return sha256_of(self.place)
+        found = hashlib.sha256()
+        for path in sorted(path for path in self.place.rglob("*") if path.is_file()):
+            found.update(f"{path.relative_to(self.place)} {sha256_of(path)} ".encode())
+        return found.hexdigest()
+
+
+def masks_at(path: str | Path) -> Masks:
+    """The masks at ``path``. Raises :class:`LimnerError` where there are none, or the one is black all over."""
+    place = Path(path).expanduser()
+    if not place.exists():
+        raise LimnerError(
+            f"there is no mask at {path}; give an image, black where pixels are lost, or a folder of such"
+        )
+    return Masks(place, None if place.is_dir() else mask_at(place))
+
+
+def of_same_name(folder: Path, name: str) -> Path:
+    """The file of an image's name in ``folder``, with whatever ending; that of its own ending where there is none."""
+    from limner.tasks.files import EXTENSIONS
+
+    stem = folder / Path(name).with_suffix("")
+    choices = [folder / name, *(stem.with_suffix(ending) for ending in EXTENSIONS)]
+    return next((path for path in choices if path.is_file()), choices[0])
+
+
+def check_mask(method: Restorer | None, masks: Masks | None) -> None:
+    """Raise :class:`LimnerError` for a mask that is white all over beside a method that does nothing but fill in."""
+    from limner.restoration import Knowledge
+
+    if masks is not None and masks.all_white and method is not None and method.handles(Knowledge(0.1)):
+        raise LimnerError(
+            f"the mask {masks.place} is white all over, so nothing is lost and {method.name} has nothing to fill in; "
+            "make it black where pixels are lost"
+        )
+
+
+def stripes_told(text: str) -> Stripes | None:
+    """The stripes that a degradation's text tells of.
+
+    >>> stripes_told("stripes(51,direction=columns)+gaussian(5)")
+    Stripes(level=0.2, direction='columns')
+    """
+    from limner.restoration.stripes import Stripes
+
+    for stage in _stages(text):
+        if getattr(stage, "word", "") == "stripes":
+            values: dict[str, Any] = getattr(stage, "values", {})
+            return Stripes(float(values["sigma"]) / 255, str(values["direction"]))
+    return None
+
+
+def only_stripes(text: str | None) -> bool:
+    """Whether a degradation's text, if there is one, tells of stripes alone.
+
+    >>> only_stripes("stripes(10)"), only_stripes("stripes(10)+gaussian(5)"), only_stripes(None)
+    (True, False, True)
+    """
+    return all(getattr(stage, "word", "") in ("stripes", "clip", "quantise") for stage in _stages(text or "nothing"))
+
+
+def _stages(text: str) -> tuple[Degradation, ...]:
+    from limner.degradations import Chain, parse
+
+    whole = parse(text)
+    return whole.parts if isinstance(whole, Chain) else (whole,)
 
 
 def told_by(
     text: str, shape: tuple[int, int, int, int], damaged: torch.Tensor, found: float | None
 ) -> tuple[Knowledge, bool]:
-    """What a degradation's text tells of images damaged by it, and whether it loses pixels, no one knows which."""
-    from limner.degradations import Chain, parse
+    """What a degradation's text tells, but for stripes, of images damaged by it, and whether it loses pixels, no one
+    knows which."""
+    from limner.degradations import Chain
     from limner.degradations.operators import Downsample, LinearStage, Masked, Mosaic
     from limner.restoration import Knowledge
     from limner.seeds import generator
 
-    whole = parse(text)
-    stages = whole.parts if isinstance(whole, Chain) else (whole,)
+    stages = _stages(text)
     linear, variance, loses = [], 0.0, False
     brightness = float(damaged.clamp(0, 1).median())
     for stage in stages:
@@ -54,7 +158,7 @@ def told_by(
             linear.append(stage)
         elif isinstance(stage, Masked) or word == "salt_and_pepper":
             loses = True
-        if word in ("gaussian", "poisson_gaussian", "stripes"):
+        if word in ("gaussian", "poisson_gaussian"):
             variance += (float(values["sigma"]) / 255) ** 2
         if word in ("poisson", "poisson_gaussian"):
             variance += brightness / float(values["photons"])
@@ -158,7 +262,9 @@ def mask_at(path: str | Path) -> torch.Tensor:
     except Unusable as reason:
         raise LimnerError(f"the mask {path} cannot be used: {reason}") from None
     if not bool(seen.any()):
-        raise LimnerError(f"the mask {path} is black all over, so no pixel was seen; white is what is left")
+        raise LimnerError(
+            f"the mask {path} is black all over, so no pixel was seen; make it white where the image is whole"
+        )
     return seen
 
 
