@@ -9,10 +9,11 @@ from made_up import VAE, a_run, a_task, some_scores
 
 from limner.advisers import CATALOGUE, adviser
 from limner.advisers.base import Case, Told, key
+from limner.advisers.ensemble import expected_improvement
 from limner.advisers.evolution import Evolution
 from limner.advisers.history import PastRun, PastTask, Regrets, past_tasks, regrets
 from limner.advisers.lists import nearest, portfolio
-from limner.advisers.metann import MetaNN, expected_improvement
+from limner.advisers.metann import MetaNN
 from limner.advisers.sampled import Sampled
 from limner.config import Strategy
 from limner.errors import LimnerError
@@ -242,7 +243,7 @@ def test_the_network_foretells_scores_and_costs_and_what_costs_less_goes_first()
     )
     case = Case(space, True, 0, HERE, (PastTask("same", "same", 1.0, HERE, runs),))
     advising = MetaNN(case)
-    ensemble = advising._learned()[0]
+    ensemble = advising._learned().ensemble
     found = advising.predicted(ensemble, [{"x": 0.5}, {"x": 0.0}, {"x": 1.0}])
     assert found.mean[0] > found.mean[1] + 1
     assert found.mean[0] > found.mean[2] + 1

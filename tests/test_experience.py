@@ -61,11 +61,11 @@ def test_two_processes_do_what_one_does_and_nothing_twice(tmp_path):
 def test_it_goes_on_where_it_was_stopped_and_on_to_more(tmp_path, monkeypatch):
     tried, count = trials.BlackBoxes.attempt, []
 
-    def interrupted(self, values, worse, label):
+    def interrupted(self, values, worse, label, way):
         count.append(label)
         if len(count) == 4:
             raise KeyboardInterrupt
-        return tried(self, values, worse, label)
+        return tried(self, values, worse, label, way)
 
     asked = {"tasks": 2, "runs": 3, "adviser": "random"}
     with monkeypatch.context() as patch:

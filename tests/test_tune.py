@@ -81,10 +81,10 @@ def test_it_goes_on_from_memory_as_if_it_had_never_stopped(tmp_path):
 def test_a_stop_by_hand_keeps_what_was_done(tmp_path, monkeypatch):
     tried = trials.BlackBoxes.attempt
 
-    def interrupted(self, values, worse, label):
+    def interrupted(self, values, worse, label, way):
         if label == "run 3":
             raise KeyboardInterrupt
-        return tried(self, values, worse, label)
+        return tried(self, values, worse, label, way)
 
     monkeypatch.setattr(trials.BlackBoxes, "attempt", interrupted)
     stopped = tune(WINE, TREE, budget="5runs", out=tmp_path / "tree")
@@ -97,10 +97,10 @@ def test_a_stop_by_hand_keeps_what_was_done(tmp_path, monkeypatch):
 def test_a_run_that_cannot_be_fitted_is_told_and_the_search_goes_on(tmp_path, monkeypatch):
     tried = trials.BlackBoxes.attempt
 
-    def refused(self, values, worse, label):
+    def refused(self, values, worse, label, way):
         if label == "run 2":
             raise LimnerError("no")
-        return tried(self, values, worse, label)
+        return tried(self, values, worse, label, way)
 
     monkeypatch.setattr(trials.BlackBoxes, "attempt", refused)
     made = tune(WINE, TREE, budget="4runs", out=tmp_path / "tree")
@@ -227,7 +227,7 @@ def test_time_ends_a_search_but_never_before_its_first_run(tmp_path):
 
 
 def test_nothing_that_could_be_scored_is_a_mistake_of_its_own(tmp_path, monkeypatch):
-    def refused(self, values, worse, label):
+    def refused(self, values, worse, label, way):
         raise LimnerError("the data are odd")
 
     monkeypatch.setattr(trials.BlackBoxes, "attempt", refused)

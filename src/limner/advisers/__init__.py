@@ -1,13 +1,13 @@
 """Advisers: each proposes strategies for a task from what was done before, and is told what came of them.
 
 One contract (``base``): a :class:`Case` is what an adviser is asked about; ``propose(left)`` gives a :class:`Proposal`,
-``observe(told)`` takes what came of a run. All can be used alone, and compared.
+``observe(told)`` takes what came of a run, or of a part of one. All can be used alone, and compared.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 
@@ -21,7 +21,7 @@ CATALOGUE = {
     "nearest": ("lists", "Nearest", "what did best on the most similar tasks"),
     "search": ("sampled", "Sampled", "what did best on like tasks, then a sampler"),
     "evolution": ("evolution", "Evolution", "a distribution over strategies, moved after every run"),
-    "metann": ("metann", "MetaNN", "a network that predicts score and cost from the memory"),
+    "metann": ("metann", "MetaNN", "a network that predicts curve and cost from the memory, one rung at a time"),
     "metacnn": ("metacnn", "MetaCNN", "the same, looking at the tasks' images themselves"),
 }
 """By name: module, class, and what it goes by."""
@@ -32,10 +32,20 @@ def adviser(name: str, case: Case, sampler: str = "tpe") -> Adviser:
 
     Raises :class:`LimnerError` where there is none of that name.
     """
-    check(name)
-    module, kind, _ = CATALOGUE[name]
-    made = getattr(import_module(f"limner.advisers.{module}"), kind)
+    made: Any = kind(name)
     found: Adviser = made(case, sampler) if name == "search" else made(case)
+    return found
+
+
+def kind(name: str) -> type[Adviser]:
+    """The class of that name. Raises :class:`LimnerError` where there is none.
+
+    >>> kind("metann").by_rungs, kind("nearest").by_rungs
+    (True, False)
+    """
+    check(name)
+    module, called, _ = CATALOGUE[name]
+    found: type[Adviser] = getattr(import_module(f"limner.advisers.{module}"), called)
     return found
 
 

@@ -26,6 +26,7 @@ class Case:
     higher       whether a higher score is the better one
     fingerprint  what the task looks like
     past         other tasks with their runs of the same learner, the most similar first
+    rungs        parts of a run after which it can be looked at, and paused; 1: only whole runs
     thumbnails   the task's images (see ``limner.memory.thumbnails``); empty where it has none
     """
 
@@ -35,6 +36,7 @@ class Case:
     fingerprint: Fingerprint
     past: tuple[PastTask, ...] = ()
     thumbnails: str = ""
+    rungs: int = 1
 
     @property
     def related(self) -> tuple[PastTask, ...]:
@@ -49,6 +51,8 @@ class Proposal:
     source    ``default``, ``past`` (what did best on another task), or where else they came from
     reason    why, in one sentence; ``evidence``: ids of the tasks and runs that it rests on
     expected  the score to expect; ``None`` where nothing tells
+    rung      how far to take the run, from 1; ``None``: to its end. Values of a paused run go on from where it is
+    drops     values of paused runs that need be held no longer
     """
 
     values: dict[str, Any]
@@ -56,6 +60,8 @@ class Proposal:
     reason: str
     expected: float | None = None
     evidence: tuple[str, ...] = ()
+    rung: int | None = None
+    drops: tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,7 @@ class Told:
     """What came of a run: its values, its score (``None`` where it had none), what it took.
 
     whole  it was not ended early; ``rungs``: its scores on the way, by their number
+    paused  it can be gone on with; ``seconds`` are those so far
     """
 
     values: dict[str, Any]
@@ -70,6 +77,7 @@ class Told:
     seconds: float = 0.0
     whole: bool = True
     rungs: Mapping[int, float] = field(default_factory=dict)
+    paused: bool = False
 
 
 class Adviser(ABC):
@@ -80,6 +88,8 @@ class Adviser(ABC):
     """
 
     name = ""
+    by_rungs = False
+    """Whether it proposes parts of runs, where runs can be paused."""
     remark = ""
     """What is to be known of how it advises on this task, in one sentence; empty where it is as always."""
 
@@ -88,20 +98,27 @@ class Adviser(ABC):
         self.told: list[Told] = []
         self._tried: set[str] = set()
 
-    def propose(self, left: int | None = None) -> Proposal | None:
-        """What to try next; ``None`` where there is nothing left. ``left``: how many runs there will still be."""
+    def propose(self, left: float | None = None, seconds: float | None = None) -> Proposal | None:
+        """What to try next; ``None`` where there is nothing left.
+
+        left  how many runs there will still be, of which a part of one is a part; ``seconds``: how much time
+        """
         default = self.case.space.default
         if not self.case.related and self._is_new(default):
             return Proposal(default, "default", "The default: nothing that was done before is like this task.")
-        return self._next(left)
+        return self._next(left, seconds)
 
     def observe(self, told: Told) -> None:
-        """What came of a run, whoever proposed it."""
-        self.told.append(told)
+        """What came of a run, whoever proposed it; of a paused one the newest is all that counts."""
+        paused = [place for place, former in enumerate(self.told) if former.paused and former.values == told.values]
+        if paused:
+            self.told[paused[0]] = told
+        else:
+            self.told.append(told)
         self._tried.add(key(told.values))
 
     @abstractmethod
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         """The proposal where something is known, or the default has been tried."""
 
     # what the advisers share

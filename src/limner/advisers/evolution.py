@@ -87,7 +87,7 @@ class Evolution(Adviser):
         powers = [math.exp(logit - max(logits)) for logit in logits]
         return [power / math.fsum(powers) for power in powers]
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         mode = self._drawn(None)
         if (not self.told or left == 1) and self._is_new(mode):
             past = f"the best {self._learned} runs on related tasks" if self._learned else "the default"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
+from limner.advisers.rungs import Looks, looks
 from limner.config import Strategy
 from limner.memory import Memory
 from limner.memory.evidence import LIKE_LENGTH
@@ -18,7 +19,16 @@ from limner.memory.fingerprints import Fingerprint
 from limner.memory.labels import META_LABEL
 from limner.memory.nearness import distances, similarity
 from limner.memory.query import on_tasks
-from limner.memory.schema import EvaluationRow, FingerprintRow, LearnerRow, RunRow, StrategyRow, TaskRow, ThumbnailRow
+from limner.memory.schema import (
+    CurveRow,
+    EvaluationRow,
+    FingerprintRow,
+    LearnerRow,
+    RunRow,
+    StrategyRow,
+    TaskRow,
+    ThumbnailRow,
+)
 from limner.spaces import Space
 
 TASKS = 60
@@ -42,12 +52,13 @@ Read = Callable[[dict[str, Any], Strategy], dict[str, Any]]
 
 @dataclass(frozen=True)
 class PastRun:
-    """A whole run on another task."""
+    """A whole run on another task; ``looks``: its scores on the way, where they were asked for."""
 
     run: str
     values: dict[str, Any]
     score: float
     seconds: float
+    looks: Looks = ()
 
 
 @dataclass(frozen=True)
@@ -77,11 +88,13 @@ def past_tasks(
     *,
     steps: int | None = None,
     but: str = "",
+    curves: bool = False,
 ) -> tuple[PastTask, ...]:
     """The tasks of a goal with the whole, scored runs of the kind ``learner`` on them, the most similar first.
 
     steps  only runs that were asked for about so many steps (a factor of 2); ``None``: of any length
     but    runs whose name begins so are left out
+    curves  whether the runs' scores on the way are wanted as well
 
     Of one task only runs that were scored on the same features are taken: those of which there are most.
     """
@@ -113,7 +126,12 @@ def past_tasks(
                 select(ThumbnailRow).where(ThumbnailRow.task_sha256.in_([sha256 for _, (sha256, *_) in nearest]))
             )
         }
-        runs: dict[str, list[tuple[str, PastRun]]] = {}
+        owners = made_with.where(
+            RunRow.task_sha256.in_([sha256 for _, (sha256, *_) in nearest]), LearnerRow.kind == learner
+        )
+        wanted = select(CurveRow).where(CurveRow.owner.in_(owners))
+        on_way = {row.owner: row.points for row in session.scalars(wanted)} if curves else {}
+        metric, runs = META_LABEL[goal], dict[str, list[tuple[str, PastRun]]]()
         for run, score, extractor, options, strategy in session.execute(query):
             how = Strategy.from_json(strategy)
             if (run.lineage or {}).get("ended_early"):
@@ -122,7 +140,8 @@ def past_tasks(
                 continue
             values = read(dict(options), how)
             if (values or not space.knobs) and space.holds(values):
-                past = PastRun(run.id, space.validate(values), float(score), run.seconds)
+                looked = looks(on_way.get(run.id, ()), metric, how)
+                past = PastRun(run.id, space.validate(values), float(score), run.seconds, looked)
                 runs.setdefault(run.task_sha256, []).append((extractor, past))
     found = []
     for distance, (sha256, name, content) in nearest:

@@ -32,7 +32,7 @@ class Default(Adviser):
 
     name = "default"
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         return self._new([Proposal(self.case.space.default, "default", "The default, whatever was done before.")])
 
 
@@ -41,7 +41,7 @@ class Random(Adviser):
 
     name = "random"
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         first = Proposal(self.case.space.default, "default", "The default, before anything is drawn at random.")
         return self._new([first]) or self._chance("Drawn at random over the whole space.")
 
@@ -60,7 +60,7 @@ class Portfolio(Adviser):
         super().__init__(case)
         self.list = portfolio(case)
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         return self._new(self.list) or self._chance("Drawn at random, as all of the portfolio has been tried.")
 
 
@@ -76,7 +76,7 @@ class Nearest(Adviser):
         super().__init__(case)
         self.list = nearest(case)
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         return self._new(self.list) or self._new(self._nearby()) or self._chance("Drawn at random.")
 
     def _nearby(self) -> Iterator[Proposal]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from limner.advisers.base import Case
-from limner.advisers.metann import DECAY, Described, MetaNN, Rows, fingerprints
+from limner.advisers.ensemble import DECAY
+from limner.advisers.metann import Described, MetaNN, Rows, fingerprints
 from limner.memory.thumbnails import SIDE, pictures
 from limner.networks.functional import Template
 from limner.networks.set_encoder import SetEncoder

@@ -1,29 +1,24 @@
-"""The adviser that predicts: a small network from (task, strategy) to score and cost, learned from the memory."""
+"""The adviser that predicts: a small network from (task, strategy, the curve so far) to score and cost, learned from
+the memory; it goes from rung to rung, and says with each which run to go on with, or which to begin."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from limner.advisers.base import Adviser, Case, Proposal
+from limner.advisers.base import Adviser, Case, Proposal, Told
+from limner.advisers.ensemble import Ensemble, Predicted, expected_improvement
 from limner.advisers.history import PastTask
 from limner.advisers.lists import nearest
+from limner.advisers.rungs import at_rungs, known_of, lessons, seen_of, standardised
 from limner.memory.fingerprints import SCALES, Fingerprint
-from limner.seeds import derive, generator
-from limner.types import Params
-
-MEMBERS, WIDTH = 5, 32
-"""Networks in the ensemble, and hidden units in each of two layers."""
-
-STEPS, RATE, DECAY = 150, 2e-2, 1e-4
-"""How the ensemble learns: steps, their size at first, and the share of squared weights in the loss."""
+from limner.seeds import derive
 
 TASKS, RUNS = 20, 60
-"""The past tasks and the runs of each that are learned from, at most."""
+"""The past tasks and the runs of each that are learned from, at most; of runs with several rungs fewer."""
 
 POOL = 256
 """Strategies drawn at random among which the best acquisition is looked for."""
@@ -34,25 +29,21 @@ OWN = 3.0
 LEAST = 3
 """Runs, of this or related tasks, below which nothing is predicted."""
 
-NOISE = 0.1
-"""The standard deviation that a prediction has at the least, in those of a task's scores."""
+HELD = 8
+"""Paused runs that are held, at the most."""
 
-
-class Predicted(NamedTuple):
-    """Of strategies: mean and deviation of the standardised score (higher is better), and log seconds; each (n,)."""
-
-    mean: Tensor
-    deviation: Tensor
-    log_seconds: Tensor
+INSTANT = 1e-3
+"""Seconds that a run takes at the least."""
 
 
 class Rows(NamedTuple):
-    """The runs on a past task: their strategies encoded, ``(n, width)``, and their standardised scores (higher is
-    better) and log seconds, ``(n, 2)``."""
+    """The runs on a past task: their strategies encoded, ``(n, width)``, their standardised scores (higher is better)
+    and log seconds, ``(n, 2)``, and their scores at the rungs as they are, ``(n, rungs)``."""
 
     task: PastTask
     encoded: Tensor
     targets: Tensor
+    scores: Tensor
 
 
 class Described(NamedTuple):
@@ -65,57 +56,44 @@ class Described(NamedTuple):
     remark: str = ""
 
 
-class Ensemble:
-    """Perceptrons that learn the same from different weights of the runs (the Bayesian bootstrap, Rubin 1981); how far
-    they differ is how little is known (Lakshminarayanan et al. 2017)."""
+class Learned(NamedTuple):
+    """What the runs so far teach: the ensemble, and the runs' standardised scores at the rungs, ``(n, rungs)``, with
+    the best of each rung and what they were brought to that scale by, ``(rungs,)``."""
 
-    def __init__(self, inputs: int, seed: int) -> None:
-        random = generator(seed, "metann")
-        self.params: Params = {}
-        for layer, (given, made) in enumerate([(inputs, WIDTH), (WIDTH, WIDTH), (WIDTH, 2)]):
-            self.params[f"{layer}.weight"] = torch.randn(MEMBERS, given, made, generator=random) / math.sqrt(given)
-            self.params[f"{layer}.bias"] = torch.zeros(MEMBERS, 1, made)
-        self._random = random
+    ensemble: Ensemble
+    own: Tensor
+    best: Tensor
+    centre: Tensor
+    spread: Tensor
 
-    def __call__(self, inputs: Tensor, params: Params | None = None) -> Tensor:
-        """``(n, inputs)`` to ``(members, n, 2)``: standardised score and log seconds."""
-        params, values = params or self.params, inputs.expand(MEMBERS, -1, -1)
-        for layer in range(3):
-            values = values @ params[f"{layer}.weight"] + params[f"{layer}.bias"]
-            values = torch.nn.functional.silu(values) if layer < 2 else values
-        return values
 
-    def learn(self, inputs: Tensor, targets: Tensor, weights: Tensor) -> None:
-        """Fit to ``targets``, ``(n, 2)``, of which each row counts as its weight."""
-        from limner.engine.optimisers import named
+class Ways(NamedTuple):
+    """The ways there are to go on: new strategies, then paused runs; how many rungs each has ``seen``, ``(n,)``, and
+    its standardised scores there, ``(n, rungs)``."""
 
-        drawn = -torch.rand(MEMBERS, len(weights), generator=self._random).clamp(min=1e-6).log()
-        counts = (drawn * weights)[..., None]
-        counts = counts / counts.sum(1, keepdim=True)
-        adam = named("adam")
-        state = adam.init(self.params)
-        for step in range(STEPS):
-            free = {name: value.requires_grad_(True) for name, value in self.params.items()}
-            loss = ((self(inputs, free) - targets) ** 2 * counts).sum()
-            loss = loss + DECAY * sum((value**2).sum() for name, value in free.items() if "weight" in name)
-            found = torch.autograd.grad(loss, list(free.values()))
-            rate = RATE * (1 + math.cos(math.pi * step / STEPS)) / 2
-            fixed = {name: value.detach() for name, value in free.items()}
-            self.params, state = adam.quick(fixed, dict(zip(free, found, strict=True)), state, rate, None)
+    values: list[dict[str, Any]]
+    paused: list[Told]
+    seen: Tensor
+    scores: Tensor
 
 
 class MetaNN(Adviser):
-    """Proposes what promises most for what it costs.
+    """Proposes what promises most for what it costs, one rung at a time.
 
-    An ensemble learns from the runs on related tasks to predict, of a task's fingerprint and an encoded strategy, the
-    score (standardised on each task, so that tasks can be compared) and the logarithm of the seconds. Runs on the task
-    itself are brought to the same scale by where the ensemble's prediction of them lies, and learned as well. The
-    proposal has the largest expected improvement over the best so far (Jones et al. 1998, eq. 15),
-    EI = (μ − y*)·Φ(u) + σ·φ(u) with u = (μ − y*)/σ, divided by the predicted seconds, as in Quick-Tune (Arango et al.
-    2024); of the first and the last proposal, the largest predicted score alone.
+    An ensemble learns from the runs on related tasks to predict, of a task's fingerprint, an encoded strategy and the
+    scores at the rungs that it has come to, the score at a later rung and the logarithm of the seconds of a whole run.
+    Scores are standardised for each task and rung, so that they can be compared. Runs on the task itself are brought to
+    the same scale by where the ensemble's prediction of them lies, and learned as well. The proposal, one rung of a new
+    strategy or the next one of a paused run, has the largest expected improvement over the best at that rung (Jones et
+    al. 1998, eq. 15), EI = (μ − y*)·Φ(u) + σ·φ(u) with u = (μ − y*)/σ, divided by the predicted seconds of the rung, as
+    in Quick-Tune (Arango et al. 2024). The first is taken whole, for the rungs of all others are measured by it. What
+    is left of the budget when it is just enough goes to the end of the run begun that is predicted to end best, for
+    only what has ended can win. Where runs have one rung only, there is nothing to pause, and all of this holds of
+    whole runs.
     """
 
     name = "metann"
+    by_rungs = True
 
     def __init__(self, case: Case) -> None:
         super().__init__(case)
@@ -124,42 +102,122 @@ class MetaNN(Adviser):
         self.tasks = [each.task for each in found.rows]
         self.remark = found.remark
         self._mine = found.mine
+        self._past_runs = sum(len(each.encoded) for each in found.rows)
         self._past = self._of_past(found)
-        self._spread = self._usual_spread()
+        self._spread = self._usual_spread(found.rows)
         self._first: Ensemble | None = None
 
-    def _next(self, left: int | None) -> Proposal | None:
-        own = self.whole
-        past = 0 if self._past is None else len(self._past[0])
-        if past + len(own) < LEAST:
-            return self._chance("Drawn at random, as too little is known to predict from.")
-        candidates = [values for values in self._candidates() if self._is_new(values)]
-        if not candidates:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
+        own, rungs = self._scored, self.case.rungs
+        little = self._past_runs + len(own) < LEAST
+        drawn = self._chance("Drawn at random, as too little is known to predict from.") if little else None
+        if not own and self._past is None:
+            return drawn
+        fresh = [drawn.values] if drawn else [] if little else self._candidates()
+        learned = self._learned()
+        ways = self._ways([values for values in fresh if self._is_new(values)], learned)
+        if not ways.values:
             return None
-        ensemble, best, centre, spread = self._learned()
-        found = self.predicted(ensemble, candidates)
-        if not own or left == 1:
-            place = int(found.mean.argmax())
-            reason = "The largest predicted score"
+        end = self._foretold(learned, ways, torch.full_like(ways.seen, rungs))
+        each = self._seconds_of_a_rung(ways, end)
+        next_rung = self._foretold(learned, ways, ways.seen + 1)
+        if not own:
+            place, whole = int(end.mean.argmax()), True
         else:
-            worth = expected_improvement(found.mean, found.deviation, best) / found.log_seconds.exp()
-            place = int(worth.argmax())
-            reason = "The largest expected improvement for the predicted seconds"
-        expected = None if not own else self._sign * (centre + spread * float(found.mean[place]))
-        reason += f", after {len(own)} runs here and {past} on {len(self.tasks)} related tasks."
-        reason += f" {self.remark}" if self.remark else ""
-        return Proposal(candidates[place], self.name, reason, expected, tuple(task.sha256 for task in self.tasks))
+            worth = expected_improvement(next_rung.mean, next_rung.deviation, learned.best[ways.seen]) / each
+            place, whole = 0 if drawn else int(worth.argmax()), False
+            last = self._last(ways, end.mean, each, left, seconds, float(each[place]))
+            place, whole = (place, whole) if last is None else (last, True)
+        rung = int(ways.seen[place]) + 1
+        expected = self._sign * float(learned.centre[-1] + learned.spread[-1] * end.mean[place]) if own else None
+        if drawn and place == 0 and not whole:
+            reason = drawn.reason
+        else:
+            reason = self._reason(rung, whole, len(own), bool(ways.seen[place]))
+        evidence = tuple(task.sha256 for task in self.tasks)
+        to = None if whole or rung == rungs else rung
+        return Proposal(
+            ways.values[place], self.name, reason, expected, evidence, to, self._dropped(ways, end.mean, place)
+        )
+
+    @property
+    def _scored(self) -> list[Told]:
+        """The runs here of which a score is known, at the end or on the way."""
+        on_way = self.case.rungs > 1
+        return [told for told in self.told if (told.whole and told.score is not None) or (on_way and told.rungs)]
+
+    def _reason(self, rung: int, whole: bool, own: int, begun: bool) -> str:
+        rungs = self.case.rungs
+        reason = (
+            "The largest predicted score" if whole else "The largest expected improvement for the predicted seconds"
+        )
+        if rungs > 1:
+            if whole and own:
+                reason += ", taken to its end with what is left of the budget"
+            elif not whole:
+                reason += f" at rung {rung} of {rungs}" + (", going on with a paused run" if begun else "")
+        reason += f", after {own} runs here and {self._past_runs} on {len(self.tasks)} related tasks."
+        return f"{reason} {self.remark}" if self.remark else reason
 
     def described(self, rows: list[Rows]) -> Described:
         """What tells this task and past ones apart: here, their fingerprints."""
         return fingerprints(self.case, rows)
 
-    def predicted(self, ensemble: Ensemble, candidates: Sequence[dict[str, Any]]) -> Predicted:
-        """What the ensemble foretells of the candidates on this task."""
-        with torch.no_grad():
-            made = ensemble(self._inputs(self._mine, self._encoded(candidates)))
-        deviation = (made[..., 0].var(0, correction=0) + NOISE**2).sqrt()
-        return Predicted(made[..., 0].mean(0), deviation, made[..., 1].mean(0))
+    def predicted(self, ensemble: Ensemble, values: Sequence[dict[str, Any]], rung: int | None = None) -> Predicted:
+        """What the ensemble foretells of strategies on this task at a rung (default: the end), when nothing is seen."""
+        seen = torch.zeros(len(values), dtype=torch.long)
+        nothing = torch.full((len(values), self.case.rungs), torch.nan)
+        way = seen_of(nothing, seen, seen + (rung or self.case.rungs))
+        return ensemble.predicted(self._inputs(self._mine, self._encoded(values), way))
+
+    def _foretold(self, learned: Learned, ways: Ways, to: Tensor) -> Predicted:
+        """Of each of the ways at the rung ``to``, ``(n,)``."""
+        way = seen_of(ways.scores, ways.seen, to)
+        gain = learned.ensemble.predicted(self._inputs(self._mine, self._encoded(ways.values), way))
+        last = ways.scores.gather(1, (ways.seen - 1).clamp(min=0)[:, None])[:, 0]
+        return gain._replace(mean=gain.mean + torch.where(ways.seen > 0, last, 0.0))
+
+    def _ways(self, fresh: list[dict[str, Any]], learned: Learned) -> Ways:
+        rungs, places = self.case.rungs, {id(told): place for place, told in enumerate(self._scored)}
+        paused = [told for told in self.told if told.paused]
+        nothing = torch.full((1, rungs), torch.nan)
+        known = [learned.own[places[id(told)]][None] if id(told) in places else nothing for told in paused]
+        scores = torch.cat([nothing.expand(len(fresh), -1), *known])
+        seen = torch.tensor([0] * len(fresh) + [max(told.rungs, default=0) for told in paused])
+        return Ways([*fresh, *(told.values for told in paused)], paused, seen, scores)
+
+    def _seconds_of_a_rung(self, ways: Ways, end: Predicted) -> Tensor:
+        """As predicted; of a paused run as measured, ``(n,)``."""
+        found = end.log_seconds.exp() / self.case.rungs
+        for place, told in enumerate(ways.paused, start=len(ways.values) - len(ways.paused)):
+            if told.rungs:
+                found[place] = max(told.seconds, INSTANT) / max(told.rungs)
+        return found
+
+    def _last(
+        self, ways: Ways, ends: Tensor, each: Tensor, left: float | None, seconds: float | None, next_costs: float
+    ) -> int | None:
+        """The way to be gone to its end now, if one more rung elsewhere would leave too little for that: the best of
+        the paused runs, or of all where none is."""
+        rungs = self.case.rungs
+        need = rungs - ways.seen
+        last_rungs = None if left is None else round(left * rungs)
+        begun = range(len(ways.values) - len(ways.paused), len(ways.values))
+        possible = [
+            place for place in (begun or range(len(ways.values))) if last_rungs is None or need[place] <= last_rungs
+        ]
+        if not possible:
+            return None
+        best = max(possible, key=lambda place: float(ends[place]))
+        short_of_rungs = last_rungs is not None and last_rungs - 1 < need[best]
+        short_of_time = seconds is not None and seconds - next_costs < float(need[best] * each[best])
+        return best if short_of_rungs or short_of_time else None
+
+    def _dropped(self, ways: Ways, ends: Tensor, chosen: int) -> tuple[dict[str, Any], ...]:
+        """The paused runs that are held no longer: those predicted to end worst, where there are too many."""
+        first = len(ways.values) - len(ways.paused)
+        others = [place for place in range(first, len(ways.values)) if place != chosen]
+        return tuple(ways.values[place] for place in sorted(others, key=lambda at: -float(ends[at]))[HELD:])
 
     def _candidates(self) -> list[dict[str, Any]]:
         space = self.case.space
@@ -174,73 +232,101 @@ class MetaNN(Adviser):
         encoded = torch.tensor([self.case.space.encode(each) for each in values], dtype=torch.float32)
         return encoded.reshape(len(values), self.case.space.width) - 0.5
 
-    def _inputs(self, task: Tensor, encoded: Tensor) -> Tensor:
-        """How a task differs from this one, and strategies, in one row each: ``(n, inputs)``."""
-        return torch.cat([(task - self._mine).clamp(-3, 3).expand(len(encoded), -1), encoded], dim=1)
+    def _inputs(self, task: Tensor, encoded: Tensor, way: Tensor) -> Tensor:
+        """How a task differs from this one, strategies, and what was seen of them, in a row each: ``(n, inputs)``."""
+        return torch.cat([(task - self._mine).clamp(-3, 3).expand(len(encoded), -1), encoded, way], dim=1)
 
     def _rows(self, task: PastTask) -> Rows:
-        runs = task.runs[:RUNS]
-        scores = self._sign * torch.tensor([run.score for run in runs], dtype=torch.float32)
-        seconds = torch.tensor([max(run.seconds, 1e-3) for run in runs]).log()
-        scale = scores.std(correction=0)
-        standard = ((scores - scores.mean()) / scale).clamp(-3, 3) if scale > 0 else torch.zeros(len(runs))
-        return Rows(task, self._encoded([run.values for run in runs]), torch.stack([standard, seconds], dim=1))
+        rungs = self.case.rungs
+        runs = task.runs[: RUNS // rungs]
+        scores = self._scores([at_rungs(run.looks, rungs) | {rungs: run.score} for run in runs])
+        seconds = torch.tensor([max(run.seconds, INSTANT) for run in runs]).log()
+        standard = standardised(scores)[:, -1]
+        return Rows(task, self._encoded([run.values for run in runs]), torch.stack([standard, seconds], dim=1), scores)
 
-    def _of_past(self, found: Described) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Inputs, targets and weights of the runs on related tasks."""
-        if not found.rows:
-            return None
-        inputs = [self._inputs(task, each.encoded) for task, each in zip(found.theirs, found.rows, strict=True)]
-        weights = [torch.full((len(each.encoded),), each.task.similarity) for each in found.rows]
-        return torch.cat(inputs), torch.cat([each.targets for each in found.rows]), torch.cat(weights)
+    def _scores(self, of_runs: Sequence[dict[int, float]]) -> Tensor:
+        """Scores at the rungs, higher is better, not a number where there is none: ``(n, rungs)``."""
+        every = range(1, self.case.rungs + 1)
+        found = torch.tensor([[scores.get(rung, torch.nan) for rung in every] for scores in of_runs])
+        return self._sign * found.reshape(len(of_runs), self.case.rungs)
 
-    def _usual_spread(self) -> float:
-        """The deviation of scores on a related task, the mean weighted by similarity; 0 where there is none."""
-        weight = math.fsum(task.similarity for task in self.tasks)
-        spreads = [torch.tensor([run.score for run in task.runs]).std(correction=0).item() for task in self.tasks]
-        together = math.fsum(task.similarity * each for task, each in zip(self.tasks, spreads, strict=True))
-        return together / weight if weight else 0.0
+    def _of_past(self, found: Described) -> tuple[Tensor, Tensor, Tensor, Tensor] | None:
+        """What the runs on related tasks teach: inputs, targets, weights, and which run each row is of."""
+        parts, begun = [], 0
+        for task, each in zip(found.theirs, found.rows, strict=True):
+            parts.append(
+                self._taught(
+                    task, each.encoded, standardised(each.scores), each.targets[:, 1], each.task.similarity, begun
+                )
+            )
+            begun += len(each.encoded)
+        return _joined(parts) if parts else None
 
-    def _learned(self) -> tuple[Ensemble, float, float, float]:
-        """The ensemble, the best standardised score here (0: none yet), and centre and spread of scores here."""
-        own = self.whole
-        values = [told.values for told, _ in own]
-        scores = self._sign * torch.tensor([score for _, score in own], dtype=torch.float32)
+    def _taught(
+        self, task: Tensor, encoded: Tensor, scores: Tensor, log_seconds: Tensor, weight: float, begun: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The rows of the runs of one task, which are numbered from ``begun``; each run weighs the same."""
+        runs, seen, gains = lessons(scores)
+        inputs = self._inputs(task, encoded[runs], seen)
+        weights = weight / torch.bincount(runs, minlength=len(encoded))[runs]
+        return inputs, torch.stack([gains, log_seconds[runs]], dim=1), weights, begun + runs
+
+    def _usual_spread(self, rows: list[Rows]) -> Tensor:
+        """The deviation of scores at each rung of a related task, the mean weighted by similarity, ``(rungs,)``; 0
+        where nothing is known."""
+        found = torch.zeros(self.case.rungs)
+        for rung in range(self.case.rungs):
+            known = [(each.task.similarity, known_of(each.scores[:, rung])) for each in rows]
+            weight = sum(similarity for similarity, scores in known if len(scores))
+            together = sum(similarity * float(scores.std(correction=0)) for similarity, scores in known if len(scores))
+            found[rung] = together / weight if weight else 0.0
+        return found
+
+    def _learned(self) -> Learned:
+        own, rungs = self._scored, self.case.rungs
+        values = [told.values for told in own]
+        scores = self._scores(
+            [dict(told.rungs) | ({rungs: told.score} if told.whole and told.score is not None else {}) for told in own]
+        )
         if self._past is not None and self._first is None:
             self._first = Ensemble(self._past[0].shape[1], self.case.seed)
             self._first.learn(*self._past)
         if not own:
-            assert self._first is not None  # below LEAST runs nothing is predicted
-            return self._first, 0.0, 0.0, 1.0
-        spread = self._spread or float(scores.std(correction=0)) or 1.0
-        centre = float(scores.mean())
-        if self._first is not None:
-            centre -= spread * float(self.predicted(self._first, values).mean.mean())
-        standard = ((scores - centre) / spread).clamp(-3, 3)
-        seconds = torch.tensor([max(told.seconds, 1e-3) for told, _ in own]).log()
-        parts = [
-            (
-                self._inputs(self._mine, self._encoded(values)),
-                torch.stack([standard, seconds], dim=1),
-                torch.full((len(own),), OWN),
-            )
-        ]
-        parts += [] if self._past is None else [self._past]
+            assert self._first is not None  # where nothing at all is known, nothing is predicted
+            return Learned(self._first, scores, torch.zeros(rungs), torch.zeros(rungs), torch.ones(rungs))
+        centre, spread = self._scale(values, scores)
+        standard = standardised(scores, centre, spread)
+        shares = [1.0 if told.whole else max(told.rungs) / rungs for told in own]
+        seconds = [max(told.seconds, INSTANT) / share for told, share in zip(own, shares, strict=True)]
+        parts = [self._taught(self._mine, self._encoded(values), standard, torch.tensor(seconds).log(), OWN, 0)]
+        if self._past is not None:
+            inputs, targets, weights, runs = self._past
+            parts.append((inputs, targets, weights, runs + len(own)))
         ensemble = Ensemble(parts[0][0].shape[1], self.case.seed)
-        ensemble.learn(*(torch.cat([part[place] for part in parts]) for place in range(3)))
-        return ensemble, float(standard.max()), centre, spread
+        ensemble.learn(*_joined(parts))
+        overall = known_of(standard.flatten()).max()
+        best = [known_of(column).max() if column.isfinite().any() else overall for column in standard.T]
+        return Learned(ensemble, standard, torch.stack(best), centre, spread)
+
+    def _scale(self, values: Sequence[dict[str, Any]], scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Centre and spread of the scores here at each rung, ``(rungs,)``: where the prediction of the runs here lies,
+        and what is usual on related tasks; where there are none, of the runs here alone."""
+        centre, spread = torch.zeros(self.case.rungs), torch.ones(self.case.rungs)
+        for rung in range(self.case.rungs):
+            here = known_of(scores[:, rung])
+            own = float(here.std(correction=0)) if len(here) else 0.0
+            spread[rung] = float(self._spread[rung]) or own or 1.0
+            if len(here):
+                centre[rung] = here.mean()
+            if len(here) and self._first is not None:
+                known = scores[:, rung].isfinite()
+                centre[rung] -= spread[rung] * self.predicted(self._first, values, rung + 1).mean[known].mean()
+        return centre, spread
 
 
-def expected_improvement(mean: Tensor, deviation: Tensor, best: float) -> Tensor:
-    """E max(y − best, 0) of normal y (Jones et al. 1998, eq. 15, for the largest); ``(n,)``, never negative.
-
-    >>> expected_improvement(torch.tensor([0.0, 5.0]), torch.tensor([1.0, 1e-6]), 0.0)
-    tensor([0.3989, 5.0000])
-    """
-    off = (mean - best) / deviation
-    below, density = torch.special.ndtr(off), (-(off**2) / 2).exp() / math.sqrt(2 * math.pi)
-    worth: Tensor = (mean - best) * below + deviation * density
-    return worth.clamp(min=0.0)
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    inputs, targets, weights, runs = (torch.cat([part[place] for part in parts]) for place in range(4))
+    return inputs, targets, weights, runs
 
 
 def fingerprints(case: Case, rows: list[Rows], remark: str = "") -> Described:

@@ -36,7 +36,7 @@ class Sampled(Adviser):
         self._lent = False
         self._asked: Trial | None = None
 
-    def _next(self, left: int | None) -> Proposal | None:
+    def _next(self, left: float | None, seconds: float | None) -> Proposal | None:
         if (first := self._new(self._first)) is not None:
             return first
         for _ in range(len(self.told) + 1):  # the sampler does not know what others have tried

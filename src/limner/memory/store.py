@@ -155,12 +155,16 @@ class Memory:
         self._going[row.id] = plain(learner_description)
         return row.id
 
-    def resume_run(self, reference: str) -> dict[str, Any]:
-        """Take up a killed, stopped or failed run in this process; its record, with ``directory``.
+    def resume_run(self, reference: str, claims: str | None = None) -> dict[str, Any]:
+        """Take up a killed, stopped, paused or failed run in this process; its record, with ``directory``.
+
+        claims  as of :meth:`begin_run`
 
         Raises :class:`LimnerError` where the run is finished, or is running in a process that lives.
         """
         with self.database.writing() as session:
+            if claims is not None:
+                liveness.claim(session, claims)
             row = lookup.find_run(session, reference)
             if row.state == "finished" or (row.state == "running" and not liveness.is_dead(row)):
                 raise LimnerError(f"the run {row.id} is {row.state}, so there is nothing to resume; begin a new one")

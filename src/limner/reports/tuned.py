@@ -69,8 +69,11 @@ def interval(low: float | None, high: float | None) -> str:
 
 def remark(trial: Tried) -> str:
     """What was out of the ordinary with a run."""
+    if trial.state == "paused":
+        return f"paused at step {trial.steps:,}"
     if trial.ended_early:
-        return f"ended early, at step {trial.ended_early:,}"
+        told = f"given up at step {trial.ended_early:,}: {trial.reason}"
+        return told if trial.reason else f"ended early, at step {trial.ended_early:,}"
     return trial.reason or ("" if trial.state == "finished" else trial.state)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.advisers.base import Proposal, Told
@@ -13,7 +15,8 @@ from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.memory.liveness import Claimed
 from limner.types import Score, Scores
-from limner.verbs.trials import Subject, rungs_of
+from limner.verbs.rungs import GIVEN_UP, rungs_of
+from limner.verbs.trials import Subject, Way
 
 if TYPE_CHECKING:
     from limner.advisers.history import PastTask
@@ -25,6 +28,9 @@ if TYPE_CHECKING:
 STOPPED = "stopped by hand"
 """Why a run failed that is tried anew when its search goes on."""
 
+GONE = "what it had come to is no longer where it was held, so it cannot go on"
+"""Why a paused run failed."""
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -32,6 +38,7 @@ class Tried:
 
     source  ``default``, ``past`` (the best of a similar task), or the sampler's or adviser's name
     ended_early  the step at which it was given up; 0 where it was not
+    state  as the memory keeps it; ``paused``: not at its end yet, at ``steps``
     """
 
     number: int
@@ -52,6 +59,7 @@ class Going:
     """A search of a ``subject`` by ``metric``; its runs in the memory have names that begin with ``called``.
 
     adviser  who proposes (see ``limner.advisers``); ``sampler``: of the adviser ``search``
+    held     where paused runs are held, if the adviser goes from rung to rung; ``None``: there are only whole runs
     """
 
     def __init__(
@@ -64,22 +72,29 @@ class Going:
         sampler: str = "tpe",
         progress: bool = False,
         adviser: str = "search",
+        held: Path | None = None,
     ) -> None:
         from limner.advisers import adviser as made
+        from limner.advisers import kind
         from limner.advisers.base import Case
         from limner.memory.thumbnails import thumbnails
         from limner.spaces.search import Search
 
         self.memory, self.subject, self.called = memory, subject, called
         self.metric, self.higher, self.progress = metric, higher, progress
+        self.held = held if subject.rungs > 1 and kind(adviser).by_rungs else None
+        self.rungs = 1 if self.held is None else subject.rungs
         seed = subject.task.seed
         self.search: Search = Search(subject.space, "random", seed, higher)  # knows which run is hopeless
         self.trials: list[Tried] = []
+        self._on_way: dict[int, dict[int, float]] = {}  # by number, the scores at the rungs
+        self._interrupted: Proposal | None = None
         self.notes: list[str] = []
+        self._begun, self._before = time.monotonic(), 0.0
         self.described = subject.fingerprint()
         self.task = memory.add_task(subject.task, self.described, parent=subject.images)
         shown = thumbnails(getattr(subject.task.support, "images", None))
-        case = Case(subject.space, higher, seed, self.described, self._past(), shown)
+        case = Case(subject.space, higher, seed, self.described, self._past(), shown, self.rungs)
         self.adviser = made(adviser, case, sampler)
         self.notes += [self.adviser.remark] if self.adviser.remark else []
 
@@ -97,55 +112,128 @@ class Going:
         steps = usual.steps if 0 < usual.steps < ENDLESS else None
         return past_tasks(
             self.memory, subject.task.goal, self.described, subject.kind, subject.space, read, steps=steps,
-            but=self.called,
+            but=self.called, curves=self.rungs > 1,
         )  # fmt: skip
 
     def recall(self, resume: bool) -> None:
         """Take up what the memory knows of this very search."""
         from limner.memory.past import runs_called
 
-        known = [
-            record
-            for record in runs_called(self.memory, self.called)
-            if record["state"] in ("finished", "collapsed", "failed") and record["reason"] != STOPPED
-        ]
+        found = [(record, self._known(record)) for record in runs_called(self.memory, self.called)]
+        known = [(record, state) for record, state in found if state]
         if known and not resume:
             raise LimnerError(
                 f"the memory knows this search, of {len(known)} runs so far; add --resume to go on with it, or give "
                 "another --seed"
             )
-        for record in known:
-            values = self.subject.values(record["learner"]["options"], Strategy.from_json(record["strategy"]))
+        for record, state in known:
+            cut_short = record["state"] != "paused"
+            if state == "gone":
+                self.memory.fail_run(record["id"], GONE)
+            record |= {"state": "failed", "reason": GONE} if state == "gone" else {"state": state}
+            strategy = Strategy.from_json(record["strategy"])
+            values = self.subject.values(record["learner"]["options"], strategy)
             source = record["name"].removeprefix(self.called).partition("-")[2]
             tried = self._tried(len(self.trials), record["id"], source, values, record)
-            rungs = rungs_of(record["curve"], self.metric)
-            self.trials.append(tried)
-            self.search.recall(values, tried.score, rungs, not tried.ended_early)
-            self.adviser.observe(Told(values, tried.score, tried.seconds, not tried.ended_early, rungs))
+            rungs = self._rungs_of(record["curve"], strategy)
+            if tried.state != "paused":
+                self.search.recall(values, tried.score, rungs, not tried.ended_early)
+            else:
+                seen = max(rungs, default=0)
+                to = seen + 1 if cut_short and source != "default" else record["lineage"].get("to")
+                if to is None or to > seen:  # what was interrupted comes first
+                    self._interrupted = Proposal(values, source, "It was interrupted.", rung=to)
+            self._keep(tried, rungs)
+
+    def _known(self, record: dict[str, Any]) -> str:
+        """The state of a run of this search as it is taken up: ``paused`` where it can go on, ``gone`` where it could
+        have, and empty where it counts for nothing and is tried anew."""
+        state = str(record["state"])
+        if state in ("finished", "collapsed") or (state == "failed" and record["reason"] != STOPPED):
+            return state
+        if self.held is None or state == "running":
+            return ""
+        if self._is_held(self._place(record["id"], record["lineage"])):
+            return "paused"
+        return "gone" if "paused" in (record["lineage"] or {}) else ""
+
+    def _place(self, run: str, lineage: dict[str, Any] | None = None) -> Path:
+        """Where the run is held while it is paused."""
+        assert self.held is not None
+        return Path((lineage or {}).get("held") or self.held / run)
+
+    def _is_held(self, place: Path) -> bool:
+        from limner.engine import checkpoint
+
+        return (place / checkpoint.NAME).exists()
+
+    def _rungs_of(self, curve: list[dict[str, Any]], strategy: Strategy) -> dict[int, float]:
+        """The scores at the rungs, of a curve as the memory keeps it."""
+        if self.rungs == 1:
+            return rungs_of(curve, self.metric)
+        from limner.advisers.rungs import at_rungs, looks
+
+        return at_rungs(looks(curve, self.metric, strategy), self.rungs)
+
+    def _keep(self, tried: Tried, rungs: dict[int, float]) -> None:
+        """Take up what came of a run, or of a part of one, and tell the adviser."""
+        self.trials[tried.number : tried.number + 1] = [tried]
+        self._on_way[tried.number] = rungs
+        paused = tried.state == "paused"
+        whole = not tried.ended_early and not paused
+        self.adviser.observe(Told(tried.values, tried.score, tried.seconds, whole, rungs, paused))
+
+    def _taken(self) -> int:
+        """The rungs that were taken; a whole run, or one that failed, has all of them."""
+        return sum(
+            max(self._on_way[trial.number], default=0)
+            if self.rungs > 1 and (trial.state == "paused" or trial.ended_early)
+            else self.rungs
+            for trial in self.trials
+        )
 
     def go(self, runs: int | None, seconds: float | None) -> str:
-        """Try until the budget is spent; how it ended: ``finished``, ``stopped``, or ``claimed`` by another process."""
-        begun, before = time.monotonic(), math.fsum(trial.seconds for trial in self.trials)
-        while runs is None or len(self.trials) < runs:
-            spent = before + time.monotonic() - begun
-            if seconds is not None and spent >= seconds and self.trials:
-                break
-            proposal = self._proposed(None if runs is None else runs - len(self.trials))
-            if proposal is None:
-                self.notes.append("every strategy that there is to propose has been tried")
-                break
-            try:
+        """Try until the budget is spent; how it ended: ``finished``, ``stopped``, or ``claimed`` by another process.
+
+        Runs that are paused then are given up: each is kept as one of fewer steps.
+        """
+        self._begun, self._before = time.monotonic(), math.fsum(trial.seconds for trial in self.trials)
+        try:
+            while (proposal := self._next(runs, seconds)) is not None:
                 if not self._try(proposal):
                     return "stopped"
-            except Claimed:
-                return "claimed"
+            for paused in [trial for trial in self.trials if trial.state == "paused"]:
+                if not self._try(Proposal(paused.values, paused.source, GIVEN_UP, rung=0)):
+                    return "stopped"
+            if self.held is not None and self.held.exists():
+                shutil.rmtree(self.held)
+        except Claimed:
+            return "claimed"
         return "finished"
 
-    def _proposed(self, left: int | None) -> Proposal | None:
+    def _next(self, runs: int | None, seconds: float | None) -> Proposal | None:
+        """What to try now; ``None`` where the budget is spent, or nothing is left to propose."""
+        left = None if runs is None else runs - self._taken() / self.rungs
+        time_left = None if seconds is None else seconds - self._spent()
+        if (left is not None and left <= 0) or (time_left is not None and time_left <= 0 and self.trials):
+            return None
+        found = self._proposed(left, time_left)
+        if found is None:
+            self.notes.append("every strategy that there is to propose has been tried")
+        return found
+
+    def _spent(self) -> float:
+        """Seconds since the search began, and of the runs that were taken up."""
+        return self._before + time.monotonic() - self._begun
+
+    def _proposed(self, left: float | None, seconds: float | None) -> Proposal | None:
         """The default first, for all else is measured by it; then what the adviser says."""
+        if self._interrupted is not None:
+            found, self._interrupted = self._interrupted, None
+            return found
         if not self.trials:
             return Proposal(self.subject.space.default, "default", "The default, which all else is measured by.")
-        found = self.adviser.propose(left)
+        found = self.adviser.propose(left, seconds)
         if found is not None and found.source == "past":
             told = found.reason[0].lower() + found.reason[1:].rstrip(".")
             self.notes.append(f"tried early: {told}")
@@ -153,31 +241,35 @@ class Going:
 
     def _try(self, proposal: Proposal) -> bool:
         """Carry a proposal out and remember it; whether to go on. Raises :class:`Claimed` where another does it."""
-        trial = self.search.propose(len(self.trials), proposal.values, proposal.source)
+        from limner.memory.recording import points_of
+
+        paused = [trial for trial in self.trials if trial.state == "paused" and trial.values == proposal.values]
+        number, source = (paused[0].number, paused[0].source) if paused else (len(self.trials), proposal.source)
+        trial = self.search.propose(number, proposal.values, source)
         assert trial is not None  # given values are always a trial
         learner, strategy = self.subject.described(trial.values)
-        name = f"{self.called}{trial.number:03}-{trial.source}"
-        run = self.memory.begin_run(
-            self.task, learner, strategy, self.subject.task.seed, name, claims=f"{self.called}{trial.number:03}"
-        )
-        said = self.memory.advise(
-            self.task, learner, strategy, source="default" if trial.source == "default" else self.adviser.name,
-            reason=proposal.reason, expected=proposal.expected, evidence=proposal.evidence,
-        )  # fmt: skip
-        self.memory.observe(said, run)
+        claims = f"{self.called}{number:03}"
+        if paused:
+            record = self.memory.resume_run(paused[0].run, claims)
+            run, place = record["id"], self._place(record["id"], record["lineage"])
+        else:
+            run = self._begun_run(proposal, learner, strategy, claims)
+            place = None if self.held is None else self._place(run)
         rungs: dict[int, float] = {}
 
         def worse(rung: int, at: float) -> bool:
             rungs[rung] = at
-            return self.search.hopeless(trial, rung, at)
+            return self.rungs == 1 and self.search.hopeless(trial, rung, at)
 
         made: Run | Outcome | None = None
-        state, reason = "failed", ""
+        state, reason, by_hand = "failed", "", False
         try:
-            made = self.subject.attempt(trial.values, worse, f"run {trial.number + 1}")
-            state = made.state
-            if state == "stopped":
+            way = None if place is None else Way(place, proposal.rung)
+            made = self.subject.attempt(trial.values, worse, f"run {number + 1}", way)
+            by_hand = made.state == "stopped"
+            if by_hand and "paused" not in made.lineage:
                 raise KeyboardInterrupt
+            made.state = state = "paused" if by_hand else made.state
         except KeyboardInterrupt:
             self.memory.fail_run(run, STOPPED)
             self.search.observe(trial, None)
@@ -189,37 +281,58 @@ class Going:
             self.memory.fail_run(run, f"{type(trouble).__name__}: {trouble}")
             raise
         else:
-            made.lineage.update(search=self.called.strip("-"), source=trial.source)
+            made.lineage.update(search=self.called.strip("-"), source=source)
             self.memory.finish_run(run, made, made.scores if state == "finished" else None)
-        record: dict[str, Any] = {
-            "state": state, "reason": reason, "scores": {}, "seconds": 0.0, "steps": 0, "lineage": {}
-        }  # fmt: skip
+        record = {"state": state, "reason": reason, "scores": {}, "seconds": 0.0, "steps": 0, "lineage": {}}
         if made is not None:
             values = {} if made.scores is None else {name: asdict(s) for name, s in made.scores.values.items()}
             record |= {
                 "scores": values, "seconds": made.cost.seconds, "steps": made.cost.steps, "lineage": made.lineage
             }  # fmt: skip
-        tried = self._tried(trial.number, run, trial.source, trial.values, record)
-        self.trials.append(tried)
+            if self.rungs > 1:
+                rungs = self._rungs_of(points_of(made.curve), strategy)
+        tried = self._tried(number, run, source, trial.values, record)
         self.search.observe(trial, tried.score, not tried.ended_early)
-        self.adviser.observe(Told(trial.values, tried.score, tried.seconds, not tried.ended_early, rungs))
+        self._keep(tried, rungs)
+        if place is not None and state != "paused":
+            shutil.rmtree(place, ignore_errors=True)
         if self.progress:
             self._tell(tried)
-        return True
+        if by_hand:
+            return False
+        return all(self._try(Proposal(values, source, GIVEN_UP, rung=0)) for values in proposal.drops)
+
+    def _begun_run(self, proposal: Proposal, learner: dict[str, Any], strategy: Strategy, claims: str) -> str:
+        """Begin a run of what was proposed, and keep why; its id."""
+        name = f"{claims}-{proposal.source}"
+        run = self.memory.begin_run(self.task, learner, strategy, self.subject.task.seed, name, claims=claims)
+        said = self.memory.advise(
+            self.task, learner, strategy, source="default" if proposal.source == "default" else self.adviser.name,
+            reason=proposal.reason, expected=proposal.expected, evidence=proposal.evidence,
+        )  # fmt: skip
+        self.memory.observe(said, run)
+        return run
 
     def _tried(self, number: int, run: str, source: str, values: dict[str, Any], record: dict[str, Any]) -> Tried:
         found = record["scores"].get(self.metric) if record["state"] == "finished" else None
         score = None if found is None or not math.isfinite(found["value"]) else float(found["value"])
         low, high = (None, None) if found is None else (found["low"], found["high"])
-        ended = int((record["lineage"] or {}).get("ended_early", 0))
+        lineage = record["lineage"] or {}
         return Tried(
-            number, run, source, values, score, low, high, record["steps"], record["seconds"], ended, record["state"],
-            record["reason"],
+            number, run, source, values, score, low, high, record["steps"], record["seconds"],
+            int(lineage.get("ended_early", 0)), record["state"], record["reason"] or lineage.get("why", ""),
         )  # fmt: skip
 
     def _tell(self, tried: Tried) -> None:
-        shown = "no score" if tried.score is None else f"{self.metric.replace('_', ' ')} {tried.score:.4g}"
-        shown += " (ended early)" if tried.ended_early else f" ({tried.reason})" if tried.reason else ""
+        rungs = self._on_way[tried.number]
+        score = rungs[max(rungs)] if tried.state == "paused" and rungs else tried.score
+        shown = "no score" if score is None else f"{self.metric.replace('_', ' ')} {score:.4g}"
+        if tried.state == "paused":
+            shown += f" (paused, {max(rungs, default=0)} of {self.rungs})"
+        elif tried.ended_early:
+            shown += " (given up)" if tried.reason else " (ended early)"
+        elif tried.reason:
+            shown += f" ({tried.reason})"
         best = self._best()
         so_far = "" if best is None else f"; best {self.trials[best].score:.4g}, of run {best + 1}"
         print(f"tune: run {tried.number + 1}, {tried.source}: {shown}{so_far}", file=sys.stderr, flush=True)

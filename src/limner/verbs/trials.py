@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import torch
 
 from limner.config import ENDLESS, Strategy
-from limner.engine.events import Listener
 from limner.errors import LimnerError
 from limner.seeds import derive, generator
 from limner.spaces import ESTIMATOR, Space, space_of
@@ -19,9 +19,11 @@ from limner.types import Cost, CurvePoint, Params, Scores
 from limner.verbs import black_box, restoration, translation
 from limner.verbs.budget import Budget
 from limner.verbs.classes import told_apart, with_classes
+from limner.verbs.rungs import Ended, Rungs, Worse, given_up
 
 if TYPE_CHECKING:
     from limner.engine import Run
+    from limner.engine.held_out import Limits
     from limner.learners import Learner
     from limner.memory import Fingerprint, Memory
     from limner.tasks import ImageSet, Task
@@ -34,9 +36,6 @@ BOOTSTRAPS = 200
 
 LEAST_HELD = 8
 """Images or rows held back, at the least: half for the search, half that it never sees."""
-
-Worse = Callable[[int, float], bool]
-"""Whether a run, at a rung (from 1) and with that score there, is to end early."""
 
 
 @dataclass
@@ -66,15 +65,28 @@ class Asked(NamedTuple):
     seed: int
 
 
+class Way(NamedTuple):
+    """How far a run is taken now.
+
+    place  where its state is held while it is paused
+    rung   the rung that it goes to, from 1; ``None``: to its end. 0: no further, what it has come to is what it made
+    """
+
+    place: Path
+    rung: int | None
+
+
 class Subject(Protocol):
     """A learner on a task, to be tried under values of its space.
 
+    rungs   the parts of a run after which it can be looked at and paused; 1: only whole runs
     task    support to learn from and the half of what is held back that the search may look at; ``test`` has the other
     images  what the task was taken from
     """
 
     kind: str
     space: Space
+    rungs: int
     task: Task
     test: Task
     images: ImageSet
@@ -88,8 +100,12 @@ class Subject(Protocol):
     def fingerprint(self) -> Fingerprint:
         """What the task looks like."""
 
-    def attempt(self, values: dict[str, Any], worse: Worse, label: str) -> Run | Outcome:
-        """Try the values: what came of it, with its scores."""
+    def attempt(self, values: dict[str, Any], worse: Worse, label: str, way: Way | None = None) -> Run | Outcome:
+        """Try the values, or go on where ``way`` holds a paused run of them: what came of it, with its scores.
+
+        A run that is not at its end comes back ``paused``, or ``stopped`` by hand, its lineage telling at which step
+        (``paused``), where it is held (``held``) and the rung that it was to go to (``to``).
+        """
 
     def examine(self, record: dict[str, Any], memory: Memory) -> Outcome:
         """What the run of a ``record`` of the memory made, scored on the part that no search has seen."""
@@ -132,6 +148,8 @@ def halves(task: Task) -> tuple[Task, Task]:
 
 class BlackBoxes:
     """A scikit-learn estimator on a table or on images."""
+
+    rungs = 1
 
     def __init__(self, asked: Asked) -> None:
         from limner.estimators import estimator_class, wanted_of
@@ -187,8 +205,8 @@ class BlackBoxes:
         support: Any = self.task.support
         return table_fingerprint(support) if isinstance(support, Table) else fingerprint(self.task)
 
-    def attempt(self, values: dict[str, Any], worse: Worse, label: str) -> Outcome:
-        """Fit and score; there is no way to end early."""
+    def attempt(self, values: dict[str, Any], worse: Worse, label: str, way: Way | None = None) -> Outcome:
+        """Fit and score; there is no way to end early, nor to pause."""
         return self._tried(self._estimator(values), self.task, bootstraps=0)
 
     def examine(self, record: dict[str, Any], memory: Memory) -> Outcome:
@@ -248,6 +266,7 @@ class Networks:
         strategy = usual(self.kind, adapted).replace(start=asked.start, **given).within(*asked.each)
         every = max(1, strategy.steps // RUNGS) if strategy.steps < ENDLESS else strategy.evaluate_every
         self.strategy = strategy.replace(evaluate_every=every)
+        self.rungs = max(1, math.ceil(strategy.steps / every)) if strategy.steps < ENDLESS else RUNGS
         self._learner(self.space.default)  # a mistake is told before anything is done
 
     def _options(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -280,22 +299,31 @@ class Networks:
 
         return fingerprint(self.task)
 
-    def attempt(self, values: dict[str, Any], worse: Worse, label: str) -> Run:
+    def attempt(self, values: dict[str, Any], worse: Worse, label: str, way: Way | None = None) -> Run | Outcome:
         """Train, looking at the query set on the way, and score what came of it."""
-        from limner.engine import fit
+        from limner.engine import checkpoint, fit
         from limner.memory.labels import META_LABEL
         from limner.verbs.line import judge_of, listeners
 
         learner, strategy = self._learner(values), self._strategy(values)
-        rungs = _Rungs(META_LABEL[self.task.goal], strategy.steps, worse)
+        rungs = Rungs(META_LABEL[self.task.goal], strategy.steps, worse)
         start = None if self.begun is None else self.begun.params
+        place, rung = way or (None, None)
+        shown = listeners(self.progress, label) if rung != 0 else ()
         try:
             run = fit(
                 learner, self.task, strategy, seed=self.seed, start=start,
-                judge=judge_of(learner, self.task, self.seed), listeners=(*listeners(self.progress, label), rungs),
+                judge=judge_of(learner, self.task, self.seed), listeners=(*shown, rungs), directory=place,
+                resume=place is not None and (place / checkpoint.NAME).exists(),
+                until=None if rung is None else self._until(rung),
             )  # fmt: skip
-        except _Ended as ended:
+        except Ended as ended:
             run = self._so_far(learner, strategy, rungs, ended)
+        if run.state == "paused" and rung == 0:
+            run = given_up(run)
+        if place is not None and run.state in ("paused", "stopped"):
+            lineage = {"paused": run.cost.steps, "held": str(place.absolute()), "to": rung}
+            return Outcome(state=run.state, cost=run.cost, curve=run.curve, notes=run.notes, lineage=lineage)
         if run.state == "finished":
             run.scores = self._scored(run, self.task, bootstraps=0)
         return run
@@ -309,13 +337,22 @@ class Networks:
         cost = Cost(record["seconds"], record["steps"], record["threads"])
         return Outcome(params=params, scores=self._scored(run, self.test), cost=cost)
 
+    def _until(self, rung: int) -> Limits:
+        """The part of the budget that a rung is the end of: of steps, or of seconds where steps are no limit."""
+        from limner.engine.held_out import Limits
+
+        strategy = self.strategy
+        if rung == 0 or strategy.steps < ENDLESS:
+            return Limits(rung * strategy.evaluate_every, 0.0)
+        return Limits(ENDLESS, strategy.seconds * rung / self.rungs)
+
     def _scored(self, run: Run, task: Task, bootstraps: int = BOOTSTRAPS) -> Scores | None:
         from limner.verbs.line import JUDGED, judged
 
         made = run.sample(JUDGED, seed=derive(run.seed, "scores")) if task.goal == "generate" else None
         return judged(run, task, made, bootstraps)
 
-    def _so_far(self, learner: Learner, strategy: Strategy, rungs: _Rungs, ended: _Ended) -> Run:
+    def _so_far(self, learner: Learner, strategy: Strategy, rungs: Rungs, ended: Ended) -> Run:
         """The run that was ended early, as one of fewer steps."""
         from limner.learners import batch_of
 
@@ -332,43 +369,3 @@ class Networks:
         from limner.engine import Run
 
         return Run(learner, self.task.name, self.task.source, strategy, self.seed, params)
-
-
-class _Ended(Exception):
-    """A run is not worth going on with; ``params`` are what it had come to."""
-
-    def __init__(self, step: int, params: Params) -> None:
-        super().__init__(f"ended at step {step}")
-        self.step, self.params = step, params
-
-
-class _Rungs(Listener):
-    """Looks at a run's score at each evaluation, and ends it where it is worse than others were there."""
-
-    def __init__(self, metric: str, steps: int, worse: Worse) -> None:
-        self.metric, self.steps, self.worse = metric, steps, worse
-        self.points: list[CurvePoint] = []
-        self._begun = time.perf_counter()
-
-    @property
-    def seconds(self) -> float:
-        """Since the run began."""
-        return time.perf_counter() - self._begun
-
-    def on_evaluate(self, step: int, values: dict[str, float], params: Params) -> None:
-        """Notes the scores; raises where the run is to end."""
-        self.points.append(CurvePoint(step, self.seconds, dict(values)))
-        if self.metric not in values or self.steps >= ENDLESS:
-            return
-        if self.worse(len(self.points), values[self.metric]) and step < self.steps:
-            raise _Ended(step, params)
-
-
-def rungs_of(curve: Sequence[dict[str, Any]], metric: str) -> dict[int, float]:
-    """The scores at the rungs, of a curve as the memory keeps it.
-
-    >>> rungs_of([{"step": 1, "values": {"loss": 3.0}}, {"step": 2, "values": {"psnr": 20.0}}], "psnr")
-    {1: 20.0}
-    """
-    found = [point["values"][metric] for point in curve if metric in point["values"]]
-    return {place: float(value) for place, value in enumerate(found, start=1)}

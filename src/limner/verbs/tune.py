@@ -27,6 +27,9 @@ RUNS = 20
 SHARE = 10
 """Of a budget in time, each run of steps may take one part in so many."""
 
+HELD = "paused"
+"""In a search's directory: where paused runs are held."""
+
 WINNER = "winner.json"
 """In a search's directory: the best run's learner, strategy and, of an estimator, its recipe."""
 
@@ -113,11 +116,14 @@ def tune(
 
     learner  one of Limner's, or ``estimator:`` and the dotted name of a scikit-learn class; then ``spec`` may be a
              table (``sklearn:wine``, ``csv:file.csv,target=column``)
-    budget   ``20runs``, ``10m``, or both, whichever is first; time counts over all resumptions
+    budget   ``20runs``, ``10m``, or both, whichever is first; time counts over all resumptions. A part of a run
+             counts as that part
     each     the budget of one run of steps, as ``200steps`` or ``30s``; default: the portfolio's steps, and of a budget
              in time at most a tenth
     adviser  who proposes after the default: ``search`` (the best of like tasks, then a sampler), ``nearest``,
-             ``portfolio``, ``evolution``, ``metann``, ``metacnn``, ``random`` or ``default``; see ``limner.advisers``
+             ``portfolio``, ``evolution``, ``metann``, ``metacnn``, ``random`` or ``default``; see ``limner.advisers``.
+             ``metann`` and ``metacnn`` take runs of steps one part at a time, and pause them; those still paused when
+             the budget is spent are given up
     sampler  of ``search``: ``tpe``, ``cma-es``, ``gp`` or ``random``
     options, fields  of the learner and of the strategy, held at these values; all else in the space is searched
     resume   go on with the same search, which the memory knows
@@ -151,11 +157,13 @@ def tune(
         subject = subject_of(asked, remembered, progress)
         metric = META_LABEL[subject.task.goal]
         higher = metric in HIGHER_IS_BETTER
-        going = Going(remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser)
-        going.recall(resume)
-        directories.begin(
-            directory, {"verb": "tune", "search": search_id, "sampler": sampler, "adviser": adviser, **asked._asdict()}
+        going = Going(
+            remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser, directory / HELD
         )
+        going.recall(resume)
+        if not (resume and _is_of(search_id, directory)):  # what is paused is held there
+            request = {"verb": "tune", "search": search_id, "sampler": sampler, "adviser": adviser, **asked._asdict()}
+            directories.begin(directory, request)
         state = going.go(runs, seconds)
         if state == "claimed":
             raise LimnerError("another process is at this search; wait until it is done, then go on with --resume")
@@ -223,6 +231,11 @@ def fitted(directory: str | Path) -> Fitted:
     asked = Asked(**{name: told[name] for name in Asked._fields} | {"each": Budget(*told["each"])})
     support: Any = BlackBoxes(asked).task.support
     return refit(json.loads((place / WINNER).read_text())["recipe"], support)
+
+
+def _is_of(search: str, directory: Path) -> bool:
+    """Whether the directory is that of the search."""
+    return directories.wrote(directory) and directories.request_of(directory).get("search") == search
 
 
 def _count(task: Any) -> int:
