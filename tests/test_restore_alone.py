@@ -22,6 +22,7 @@ from limner.tasks.restoration import Materials, materials, restoration_task
 from limner.types import Request
 from limner.verbs.meta_train import configure
 from limner.verbs.restoration import foreseen_error, given, hidden_error, keep_the_best
+from limner.verbs.warnings import of_one_intensity
 
 
 def random(seed=0):
@@ -251,10 +252,26 @@ def test_the_parameters_that_do_best_on_images_held_back_are_kept():
     still = {name: torch.zeros_like(value) for name, value in run.params.items()}
     spoilt = {name: value + 1 for name, value in run.params.items()}
     run.params, run.best = spoilt, None
-    keep_the_best(run, Task("restore", "noisy", alone, alone), still)
+    (warning,) = keep_the_best(run, Task("restore", "noisy", alone, alone), still)
     assert all(torch.equal(run.params[name], still[name]) for name in still)
-    assert "the start's" in run.notes[-1]
+    assert "this run restores as its start does" in warning
+    run.params, run.best = spoilt, still
+    assert keep_the_best(run, Task("restore", "noisy", alone, alone), None) == []
+    assert "those of an earlier look" in run.notes[-1]
     assert hidden_error(net, still, alone, 0)[0] < hidden_error(net, spoilt, alone, 0)[0]
+
+
+def test_images_of_one_intensity_are_named_and_nothing_is_learned_of_them_alone(tmp_path, capsys):
+    images = [*pictures(3, 32).images, torch.zeros(1, 32, 32, dtype=torch.uint8)]
+    spec = files(tmp_path / "clean", images)
+    task = restoration_task(f"{spec} under gaussian(25)", None, seed=0, most=100)[0]
+    (warning,) = of_one_intensity(task)
+    assert warning.startswith("3.png is of one intensity all over")
+    black = files(tmp_path / "black", images[3:])
+    words = ["adapt", "restore", black, "--degradation", "gaussian(25)", "--out", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "are of one intensity all over" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 # ── The line ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -275,6 +292,9 @@ def test_adapt_restore_from_the_command_line(tmp_path, capsys, beside_clean):
     assert any("what was removed" in note.lower() for note in told["notes"])
     if not beside_clean:
         assert set(told["scores"]["values"]) == {"hidden_error"}
+    progress = capsys.readouterr().err
+    assert "judging: what it makes of 0.png" in progress
+    assert ("judging: scores on" in progress) == ("scores" in told and told["scores"] is not None)
     page = (out / "report.html").read_text()
     assert ("no one knows" in page) != beside_clean
     capsys.readouterr()

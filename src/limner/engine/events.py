@@ -45,7 +45,7 @@ class ProgressBar(Listener):
         self._bar: Any = None
         self._steps = self._seconds = 0.0
         self._begun = self._told = 0.0
-        self._score = ""
+        self._score = self._line = ""
 
     def on_start(self, steps: int, seconds: float, done: int = 0) -> None:
         """Draws the empty bar."""
@@ -74,8 +74,11 @@ class ProgressBar(Listener):
         shown = ", ".join(f"{name} {value:.4g}" for name, value in values.items()) + self._score
         if self._bar is not None:
             self._bar.update(self._task, completed=min(share, 1.0), shown=shown)
-        else:
-            print(f"{self.label}: {share:.0%}, step {step}, {shown}", file=sys.stderr, flush=True)
+            return
+        line = f"{self.label}: {share:.0%}" + (f", step {step}, {shown}" if shown else "")
+        if line != self._line:  # long work on one step tells nothing new
+            print(line, file=sys.stderr, flush=True)
+        self._line = line
 
     def on_evaluate(self, step: int, values: dict[str, float], params: Params) -> None:
         """Keeps the latest score for the bar."""

@@ -99,7 +99,9 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     if goal not in GOALS:
         raise LimnerError(f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}")
     if goal == "restore":
-        return Prepared(*restoration_task(spec, shots, seed, restoration.JUDGED))
+        made = Prepared(*restoration_task(spec, shots, seed, restoration.JUDGED))
+        warnings.of_one_intensity(made.task)  # raises where all are
+        return made
     if goal == "translate":
         both = load_sides(spec)
         return Prepared(split_sides(both, shots, seed, HELD_BACK, spec), both)
@@ -281,14 +283,14 @@ def carry_out(
             run.task[classes.NAMES] = list(prepared.images.class_names)
         run.notes[:0] = [note for note in prepared.images.notes if note not in run.notes]
         if task.goal == "restore":
-            restoration.keep_the_best(run, task, None if start is None else start.params)
+            minded += restoration.keep_the_best(run, task, None if start is None else start.params)
         run.lineage.update(run=order.run, directory=str(directory), verb=order.verb, advice=list(order.advice))
         if start is not None:
             run.lineage["start"] = start.sha256
             run.notes += [told] if told else []
         run.save(directory)
         if run.state != "stopped":
-            minded += judged_and_minded(run, task)
+            minded += judged_and_minded(run, task, listeners(progress, "judging"))
         run.warnings = minded
     except BaseException as trouble:
         told = str(trouble) if isinstance(trouble, LimnerError) else f"{type(trouble).__name__}: {trouble}"
@@ -325,14 +327,22 @@ def listeners(progress: bool, label: str = "training") -> tuple[Any, ...]:
     return (ProgressBar(label),) if progress else ()
 
 
-def judged_and_minded(run: Run, task: Task) -> list[str]:
-    """Give the run its scores, and tell what to mind of its samples; Ctrl-C cuts that short, with a note in the run."""
+def judged_and_minded(run: Run, task: Task, heard: tuple[Any, ...] = ()) -> list[str]:
+    """Give the run its scores, and tell what to mind of its samples; Ctrl-C cuts that short, with a note in the run.
+    Those who listen hear what it is about."""
+
+    def tell(sentence: str) -> None:
+        for listener in heard:
+            listener.on_note(sentence)
+
     try:
         made = None
         if task.goal == "generate" and (task.query is not None or run.state != "failed"):
             made = run.sample(JUDGED, seed=derive(run.seed, "scores"))
         if task.goal == "restore":
-            run.notes += restoration.tried(run)
+            run.notes += restoration.tried(run, tell)
+        if task.query is not None:
+            tell(f"scores on {len(task.query):,} {'patches' if task.goal == 'restore' else 'images'} held back")
         run.scores = judged(run, task, made)
         return [] if made is None else warnings.afterwards(run, task, some_of(task.support, run.seed), made)
     except KeyboardInterrupt:

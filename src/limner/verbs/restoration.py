@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -252,9 +253,10 @@ def foreseen_error(learner: Learner, params: Params, query: Alone, seed: int) ->
         return float(((made - images).square() - variance + 2 * variance * slope).mean().clamp(min=0).sqrt())
 
 
-def keep_the_best(run: Run, task: Task, start: Params | None) -> None:
+def keep_the_best(run: Run, task: Task, start: Params | None) -> list[str]:
     """Of damaged images alone: give the run those parameters, of its last, its best and its start's, that do best on
-    images held back, and note which.
+    images held back, and note which. Where they are the start's, so that the run is no better than it, that is
+    returned, as a warning.
 
     That is the least :func:`foreseen_error`, or under impulses, for which that does not hold, :func:`hidden_error`.
     """
@@ -263,7 +265,7 @@ def keep_the_best(run: Run, task: Task, start: Params | None) -> None:
 
     query, impulses = task.query, "salt_and_pepper" in Materials.of(run.source).degradation
     if not isinstance(query, Alone) or run.state != "finished":
-        return
+        return []
     choices = {"the last": run.params, "those of an earlier look": run.best, "the start's": start}
     errors = {}
     for name, params in choices.items():
@@ -272,16 +274,22 @@ def keep_the_best(run: Run, task: Task, start: Params | None) -> None:
             errors[name] = hidden_error(run.learner, params, query, run.seed)[0] if foreseen is None else foreseen
     best = min(errors, key=lambda name: errors[name])
     chosen = choices[best]
-    if chosen is not None and errors[best] < errors["the last"]:
-        run.params = dict(chosen)
-        run.notes.append(
-            f"parameters kept are {best}: on images held back their error is foreseen to be {errors[best]:.4f}, that "
-            f"of the last {errors['the last']:.4f}"
-        )
+    if chosen is None or errors[best] >= errors["the last"]:
+        return []
+    run.params = dict(chosen)
+    foreseen = f"their error is foreseen to be {errors[best]:.4f}, that of the last {errors['the last']:.4f}"
+    if chosen is start:
+        return [
+            f"what was learned is not used: on damaged images held back the start's parameters do better ({foreseen}), "
+            "so this run restores as its start does; give more damaged images, or clean images beside them"
+        ]
+    run.notes.append(f"parameters kept are {best}: on images held back {foreseen}")
+    return []
 
 
-def tried(run: Run) -> list[str]:
+def tried(run: Run, tell: Callable[[str], None] = lambda sentence: None) -> list[str]:
     """What the restorer makes of some damaged images that have no truth, in sentences; none where there are no such.
+    ``tell`` hears of each before it is looked at.
 
     It is judged by what was removed, hidden pixels and a second method (:mod:`limner.restoration.judge`).
     """
@@ -298,12 +306,19 @@ def tried(run: Run) -> list[str]:
         return []
     restorer, found = Trained.of(run), pictures(known.damaged)
     told = []
-    for name, image in list(zip(found.names, found.images, strict=True))[:LOOKED_AT]:
+    looked_at = list(zip(found.names, found.images, strict=True))[:LOOKED_AT]
+    for place, (name, image) in enumerate(looked_at, start=1):
+        tell(f"what it makes of {name}, whose truth is not known ({place} of {len(looked_at)})")
         top, left = (max(side - SIDE, 0) // 2 for side in image.shape[1:])
         damaged = image[None, :, top : top + SIDE, left : left + SIDE].float() / 255
-        knowledge = Knowledge(estimate(damaged).noise, None, None, known.degradation)
+        seen = estimate(damaged)
+        knowledge = Knowledge(seen.noise, None, None, seen.degradation)
         restored = restorer.restore(damaged, knowledge, generator(run.seed, "tried"))
-        sentences = judge(restorer, damaged, restored, knowledge, generator(run.seed, "judge")).sentences()
+        judged = judge(
+            restorer, damaged, restored, knowledge, generator(run.seed, "judge"),
+            apart=seen.kind != "coarse" and seen.mask is None and seen.stripes is None,
+        )  # fmt: skip
+        sentences = judged.sentences()
         told.append(f"{name}, its middle: {' '.join(sentences)}")
     return told
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from limner.errors import LimnerError
 from limner.types import Params
 
 if TYPE_CHECKING:
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from limner.memory import Memory
     from limner.metrics import Extractor
     from limner.tasks import ImageSet, Task
+
+NAMED = 5
+"""Images that a warning names, at most."""
 
 WATCHED, MOST = 100, 300
 """Samples that copying is watched by where no images are held back, and images that they are held against."""
@@ -37,7 +41,7 @@ def beforehand(task: Task, memory: Memory) -> list[str]:
     from limner.reports.words import title
 
     if task.goal == "restore":
-        return undamaged(task.support)
+        return undamaged(task.support) + of_one_intensity(task)
     if task.goal != "generate":
         return []
     told = of_shots(task.support, features_of(task).name)
@@ -65,6 +69,37 @@ def undamaged(support: ImageSet) -> list[str]:
     return [
         f"the damaged images of {support.name} are the very same as the clean ones, so that nothing can be learned but "
         "to leave images as they are; was one folder given twice?"
+    ]
+
+
+def of_one_intensity(task: Task) -> list[str]:
+    """What is to be told of images to restore that show nothing: all their patches are each of one intensity.
+
+    Raises :class:`LimnerError` where no image to learn from shows anything.
+    """
+    from limner.tasks import TwoSided
+
+    shows: dict[str, bool] = {}
+    for part in (task.support, task.query):
+        if not isinstance(part, TwoSided):
+            continue
+        images = part.targets.images.flatten(2)
+        varied = (images != images[..., :1]).any(2).any(1).tolist()
+        if part is task.support and not any(varied):
+            raise LimnerError(
+                f"all images of {part.targets.name} to learn from are of one intensity all over, black for example, so "
+                "they show nothing to restore; give photographs"
+            )
+        for name, one in zip(part.targets.names, varied, strict=False):
+            shows[name] = shows.get(name, False) or one
+    flat = [name for name, one in shows.items() if not one]
+    if not flat:
+        return []
+    more = f" and {len(flat) - NAMED:,} more" if len(flat) > NAMED else ""
+    return [
+        f"{', '.join(flat[:NAMED])}{more} {'is' if len(flat) == 1 else 'are'} of one intensity all over, black for "
+        f"example, so nothing is learned from {'it' if len(flat) == 1 else 'them'}; take "
+        f"{'it' if len(flat) == 1 else 'them'} out of {task.support.name}"
     ]
 
 
