@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -235,6 +236,23 @@ def test_sources_are_chosen_by_fingerprint_by_rank_and_at_random():
     assert [chosen[name].chosen for name in ("nearest", "static")] == ["aa", "aa"]
     assert advice.chosen_sources(found, [], 0)["static"].chosen == "bb"
     assert {advice.chosen_sources(found, [], seed)["random"].chosen for seed in range(12)} == {"aa", "bb"}
+
+
+def test_the_source_that_did_best_on_past_targets_is_advised_once_there_are_enough_of_them():
+    found = [advice.Candidate("aa", "near", 0.1, 0.5), advice.Candidate("bb", "far", 2.0, 0.6)]
+    one = [advice.Past("t", 1.0, "aa", "partial", 0.3), advice.Past("t", 1.0, "bb", "partial", 0.9)]
+    name, choice = next(iter(advice.chosen_sources(found, one, 0).items()))
+    assert (name, choice.chosen) == ("nearest", "aa")
+    assert "followed, as one past target was reached from two sources or more, too few for a ranking" in choice.why
+    two = [*one, advice.Past("u", 1.0, "aa", "joint", 0.3), advice.Past("u", 1.0, "bb", "joint", 0.4)]
+    name, choice = next(iter(advice.chosen_sources(found, two, 0).items()))
+    assert (name, choice.chosen) == ("static", "bb")
+    assert "best mean rank over 2 past transfers (followed, as 2 past targets were reached" in choice.why
+    even = [one[0], replace(one[1], score=0.3)]
+    even += [replace(each, task="v") for each in even]
+    assert next(iter(advice.chosen_sources(found, even, 0).values())).chosen == "aa"  # of equal ones the nearest
+    apart = [one[0], advice.Past("u", 1.0, "bb", "partial", 0.9), advice.Past("v", 1.0, "aa", "partial", 0.1)]
+    assert next(iter(advice.chosen_sources(found, apart, 0))) == "nearest"  # no target was reached from both
 
 
 # ── The whole ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -106,7 +106,8 @@ def transfer(
     """Carry over to ``target`` what was learned from ``source``, and hold it against scratch and the source as it is.
 
     source   a data spec (a model of it is trained first), a run directory, a model or start of the memory, or ``auto``:
-             the stored classifier whose images are most like the target's, beside a static ranking's and a random one
+             the stored classifier that did best on past targets, or where these are few the one whose images are most
+             like the target's; beside it the other, and a random one
     goal     ``classify`` or ``generate``
     ways     names of :mod:`limner.verbs.transfer_ways`, ``features:CLASS`` for a scikit-learn classifier on frozen
              features, ``all``, or ``auto``: what did best on past targets like this one
@@ -193,7 +194,7 @@ def _steps(text: str | None, usual: int) -> int:
 
 
 def _from_each(arms: list[Arm], others: dict[str, Source]) -> list[Arm]:
-    """The arms, the first way that transfers from every chosen source; the nearest is that of all the others."""
+    """The arms, the first way that transfers from every chosen source; the advised one is that of all the others."""
     first = next((arm for arm in arms if arm.label not in ALWAYS), None)
     made = []
     for arm in arms:

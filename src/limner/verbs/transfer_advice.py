@@ -23,6 +23,10 @@ MARK = "transfer"
 """Where a run's lineage tells which way it went, from which source."""
 
 
+LEAST_TARGETS = 2
+"""Past targets that were reached from two sources or more, from which on their ranking of sources is followed."""
+
+
 class Choice(NamedTuple):
     """Something chosen, and why, in one sentence."""
 
@@ -157,20 +161,23 @@ def candidates(memory: Memory, target: Fingerprint, shape: tuple[int, int, int])
 
 
 def chosen_sources(found: Sequence[Candidate], past: Sequence[Past], seed: int) -> dict[str, Choice]:
-    """The adviser's source (the nearest fingerprint), beside a static ranking's and a random one.
+    """The sources by a static ranking, by the nearest fingerprint, and by chance; the first is the advised one.
 
-    The static ranking is the mean rank, over past targets and ways to which two sources or more were transferred; a
-    source never transferred ranks last. Where there are no such targets, it is the source's own accuracy.
+    The static ranking is the mean rank, over past targets and ways to which two sources or more were transferred, of
+    equal ones the nearest; a source never transferred ranks last. Where there are no such targets, it is the source's
+    own accuracy. With ``LEAST_TARGETS`` or more of them it is advised: measured, it was two points ahead of the nearest
+    fingerprint, and that no better than chance. With fewer the nearest is.
 
     >>> two = [Candidate("aa", "letters", 0.2, 0.8), Candidate("bb", "digits", 0.9, 0.9)]
     >>> {name: choice.chosen for name, choice in chosen_sources(two, [], 0).items()}["static"]
     'bb'
     """
-    nearest = found[0]
+    nearest, targets = found[0], set[str]()
     ranks: dict[str, list[float]] = {}
     for entry, others in _groups(past, lambda one: (one.task, one.way)):
         other = [one for one in others if one.source != entry.source]
         if other:
+            targets.add(entry.task)
             ranks.setdefault(entry.source, []).append(sum(one.score > entry.score for one in other) / len(other))
     ranked = [each for each in found if each.sha256 in ranks]
     if ranked:
@@ -180,8 +187,13 @@ def chosen_sources(found: Sequence[Candidate], past: Sequence[Past], seed: int) 
         static = max(found, key=lambda each: each.score)
         why = "highest accuracy on its own images, as no past target was reached from two sources"
     place = int(torch.randint(len(found), (1,), generator=generator(seed, "random source")))
-    return {
-        "nearest": Choice(nearest.sha256, f"{nearest.name}: nearest fingerprint, at {nearest.distance:.2f}"),
-        "static": Choice(static.sha256, f"{static.name}: {why}"),
-        "random": Choice(found[place].sha256, f"{found[place].name}: drawn at random of {len(found)}"),
-    }
+    reached = "one past target was" if len(targets) == 1 else f"{len(targets) or 'no'} past targets were"
+    known = f"{reached} reached from two sources or more"
+    by_fingerprint = Choice(nearest.sha256, f"{nearest.name}: nearest fingerprint, at {nearest.distance:.2f}")
+    by_rank = Choice(static.sha256, f"{static.name}: {why}")
+    chance = {"random": Choice(found[place].sha256, f"{found[place].name}: drawn at random of {len(found)}")}
+    if len(targets) >= LEAST_TARGETS:
+        by_rank = by_rank._replace(why=f"{by_rank.why} (followed, as {known})")
+        return {"static": by_rank, "nearest": by_fingerprint} | chance
+    by_fingerprint = by_fingerprint._replace(why=f"{by_fingerprint.why} (followed, as {known}, too few for a ranking)")
+    return {"nearest": by_fingerprint, "static": by_rank} | chance

@@ -135,7 +135,8 @@ def kept(memory: Memory, task: Task, run: Run, strategy: Strategy, seed: int, pl
 
 
 def advised(memory: Memory, images: ImageSet, described: Fingerprint, seed: int) -> tuple[dict[str, Source], list[str]]:
-    """The nearest, the static and the random source, and why; none that learned from one of the target's ``images``.
+    """The advised source first, of the nearest, the static and the random one, and why; none that learned from one of
+    the target's ``images``.
 
     described  the target's fingerprint
 
