@@ -112,7 +112,7 @@ def test_an_image_that_lost_nothing_has_no_mask(folder):
         (["clean", "missing(0.1)", "--masks", "clean"], "clean exists already; choose another --masks"),
         (["clean", "gausian(3)"], "\n  gausian(3)\n  ^\n"),
         (["clean", "mosaic"], "deep.tiff: mosaic needs colour images"),
-        (["clean", 'blur(file,path="none.npy")'], "no kernel can be read from none.npy"),
+        (["clean", 'blur(file,path="none.npy")'], "there is no kernel at none.npy"),
         (["folder:nowhere", "clip"], "nowhere does not exist"),
         (["broken", "clip"], "holds no image that can be used: broken.png is left out"),
     ],

@@ -5,6 +5,7 @@ import torch
 
 from limner.degradations import STAGES, Convolution, OneOf, parse
 from limner.degradations.kernels import defocus_kernels, gaussian_kernels, kernel_from, motion_kernels
+from limner.degradations.operators import about_kernels
 from limner.errors import LimnerError
 
 ALL = (
@@ -305,9 +306,35 @@ def test_a_kernel_from_a_file(tmp_path):
     images = pictures()
     made = parse(f'blur(file,path="{tmp_path / "shift.png"}",boundary=circular)')(images, seeded())
     assert torch.allclose(made, images.roll(1, 3))
-    for name, told in (("none.npy", "no kernel can be read"), ("bad.npy", "has sum 0")):
+    assert about_kernels(parse(f"one_of(clip,blur(file,path={tmp_path / 'shift.png'}))")) == []
+    (told,) = about_kernels(parse(f"clip+blur(file,path={tmp_path / 'corner.npy'})"))
+    assert "corner.npy has 1×2 weights, and so no middle one: images move by half a pixel" in told
+    Image.new("RGB", (3, 3), (9, 5, 1)).save(tmp_path / "colour.png")
+    assert "in colour" in about_kernels(parse(f"blur(file,path={tmp_path / 'colour.png'})"))[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (None, "there is no kernel at"),
+        ([[1, -1]], "has sum 0"),
+        ([[1.0, float("nan")]], "weights that are not finite"),
+        ([[[1.0]]], "the same for all colours"),
+        (torch.zeros(0, 3).numpy(), "of 1 to 511 each way"),
+        (torch.ones(600, 2).numpy(), "of 1 to 511 each way"),
+        (b"1 2 3", "it is no .npy array of numbers"),
+    ],
+)
+def test_files_that_hold_no_kernel(tmp_path, values, told):
+    import numpy as np
+
+    if isinstance(values, bytes):
+        (tmp_path / "k.npy").write_bytes(values)
+    elif values is not None:
+        np.save(tmp_path / "k.npy", np.array(values))
+    for use in (about_kernels, lambda damage: damage(pictures(), seeded())):
         with pytest.raises(LimnerError, match=told):
-            parse(f'blur(file,path="{tmp_path / name}")')(images, seeded())
+            use(parse(f"blur(file,path={tmp_path / 'k.npy'})"))
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,8 @@ def test_any_text_is_read_or_refused_in_one_message(text):
         ("one_of( nothing , clip + jpeg(10..20) )", "one_of(nothing,clip+jpeg(10..20))"),
         ("clip()", "clip"),
         ('blur(file,path="a, (b).npy")', 'blur(file,path="a, (b).npy")'),
+        ("blur(file,path=~/k-1..2 b.npy,boundary=zero)+clip", 'blur(file,path="~/k-1..2 b.npy",boundary=zero)+clip'),
+        ("blur(file, path = 9.npy )", 'blur(file,path="9.npy")'),
         ("gaussian(1e1)", "gaussian(10)"),
     ],
 )
@@ -105,7 +107,8 @@ def test_canonical(written, printed):
         ("downsample(2..3)", 11, "cannot be a range", "a whole number from 1 to 16"),
         ("blur(9)", 5, "told its kind", "gaussian, motion, defocus, file"),
         ("blur(motion,lenght=9)", 12, "did you mean length", "angle"),
-        ("blur(file,path=k.npy)", 16, "'.' cannot stand here", "a path goes in quotes"),
+        ("blur(file,path=)", 15, "')' cannot stand here", 'a path in quotes ("…")'),
+        ("blur(file,path=k.npy", 20, "the text ends too early", ", and another value, or )"),
         ("stripes(3,direction=up)", 10, "direction cannot be up", "rows or columns"),
         ("one_of(clip)", 11, "nothing to choose", "another degradation"),
         ("one_of", 6, "ends too early", "one_of(…,…)"),

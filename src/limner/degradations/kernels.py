@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,35 +54,70 @@ def defocus_kernels(radii: Tensor, reach: int) -> Tensor:
 def kernel_from(path: Path) -> Tensor:
     """The kernel in a file, ``(k, k)`` with k odd, divided by its sum.
 
-    Zeros are put around one that is no such square. A .npy file holds a 2-dimensional array; of any other file, an
-    image, the intensities are taken.
+    Zeros are put around one that is no such square; the middle of n weights is the one at place n // 2. A .npy file
+    holds a 2-dimensional array; of any other file, an image, the intensities are taken.
 
     Raises :class:`LimnerError` where there is none, or it has no positive sum.
     """
     import numpy as np
 
-    try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            from PIL import Image
-
-            with Image.open(path) as image:
-                values = np.asarray(image if image.mode[0] in "IF" else image.convert("L"))
-    except (OSError, ValueError, EOFError) as problem:
-        raise LimnerError(f"no kernel can be read from {path} ({problem}); give a .npy array or an image") from None
-    if values.ndim != 2 or values.dtype.kind not in "uifb" or not 1 <= max(values.shape) <= LARGEST:
+    values = _weights(path)
+    if values.ndim != 2 or values.dtype.kind not in "uifb" or not values.size or max(values.shape) > LARGEST:
         raise LimnerError(
-            f"{path} holds {values.dtype} of shape {values.shape}; a kernel is numbers of shape (h, w), up to {LARGEST}"
+            f"{path} holds {values.dtype} of shape {values.shape}; a kernel is numbers of shape (h, w), of 1 to "
+            f"{LARGEST} each way, the same for all colours"
         )
     kernel = torch.from_numpy(values.astype(np.float64))
+    if strange := int((~torch.isfinite(kernel)).sum()):
+        raise LimnerError(
+            f"the kernel in {path} has {strange} weight{'s' if strange > 1 else ''} not finite; mend that"
+        )
     total = float(kernel.sum())
-    if not 0 < total < float("inf"):
+    if total <= 0:
         raise LimnerError(f"the kernel in {path} has sum {total:g}; it must be positive, so that images stay as bright")
     side = max(kernel.shape) | 1
-    above, left = (side - kernel.shape[0]) // 2, (side - kernel.shape[1]) // 2
+    above, left = (side // 2 - length // 2 for length in kernel.shape)
     around = (left, side - kernel.shape[1] - left, above, side - kernel.shape[0] - above)
     return torch.nn.functional.pad(kernel, around) / total
+
+
+def remarks_on(path: Path) -> list[str]:
+    """What is worth telling of the kernel in a file: that it has no middle, or that an image in colour was taken grey.
+
+    Raises :class:`LimnerError` as :func:`kernel_from` does.
+    """
+    from PIL import Image
+
+    kernel_from(path)
+    height, width = _weights(path).shape
+    told = []
+    if not (height % 2 and width % 2):
+        told.append(
+            f"the kernel in {path} has {height}×{width} weights, and so no middle one: images move by half a pixel"
+        )
+    if path.suffix.lower() != ".npy":
+        with Image.open(path) as image:
+            if len(image.getbands()) > 1 or image.mode == "P":
+                told.append(f"the kernel in {path} is an image in colour, of which the brightness was taken")
+    return told
+
+
+def _weights(path: Path) -> Any:
+    """The numbers in a kernel's file, as they are. Raises :class:`LimnerError` where none can be read."""
+    import numpy as np
+
+    if not path.is_file():
+        raise LimnerError(f"there is no kernel at {path}; give the path of a .npy array or an image")
+    try:
+        if path.suffix.lower() == ".npy":
+            return np.load(path, allow_pickle=False)
+        from PIL import Image
+
+        with Image.open(path) as image:
+            return np.asarray(image if image.mode[0] in "IF" else image.convert("L"))
+    except (OSError, ValueError, EOFError):
+        what = ".npy array of numbers" if path.suffix.lower() == ".npy" else "image"
+        raise LimnerError(f"no kernel can be read from {path}, as it is no {what}; give one of these") from None
 
 
 def _grid(reach: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from limner.degradations.base import Field, Parameters, Shape, Stage
-from limner.degradations.kernels import defocus_kernels, gaussian_kernels, kernel_from, motion_kernels
+from limner.degradations.base import Chain, Degradation, Field, OneOf, Parameters, Shape, Stage
+from limner.degradations.kernels import defocus_kernels, gaussian_kernels, kernel_from, motion_kernels, remarks_on
 from limner.degradations.linear import BOUNDARIES, Convolution, Linear, Mask
 from limner.degradations.masks import box_masks, scratch_masks, text_masks
 from limner.errors import LimnerError
@@ -94,9 +94,25 @@ class FileBlur(Blur):
     kind = "file"
     fields = (Field("path", path=True), BOUNDARY)
 
+    @property
+    def file(self) -> Path:
+        """Where the kernel is."""
+        return Path(str(self.values["path"])).expanduser()
+
     def kernels(self, drawn: Parameters, count: int) -> Tensor:
         """The one kernel, for each image."""
-        return kernel_from(Path(str(self.values["path"])).expanduser()).expand(count, -1, -1)
+        return kernel_from(self.file).expand(count, -1, -1)
+
+
+def about_kernels(degradation: Degradation) -> list[str]:
+    """What is worth telling of the kernels' files that a degradation takes, each looked at once.
+
+    Raises :class:`LimnerError` where one cannot be used.
+    """
+    if isinstance(degradation, Chain | OneOf):
+        parts = degradation.parts if isinstance(degradation, Chain) else degradation.alternatives
+        return list(dict.fromkeys(remark for part in parts for remark in about_kernels(part)))
+    return remarks_on(degradation.file) if isinstance(degradation, FileBlur) else []
 
 
 class Downsample(LinearStage):

@@ -2,7 +2,8 @@
 
     text   = part + part + …                  one after the other, the first one first
     part   = word, or word(value, name=value, …), or one_of(text, text, …)
-    value  = 25, or a range 5..50 from which every image draws its own number, or a word, or "a path"
+    value  = 25, or a range 5..50 from which every image draws its own number, or a word, or "a path", whose quotes can
+             be left out where there is no comma or bracket in it
 
 ``blur(motion,length=9,angle=30)+gaussian(25)`` is motion blur, then Gaussian noise of σ = 25 on the scale 0–255.
 ``unknown`` stands for a mixture of common damages (:data:`UNKNOWN`), ``nothing`` leaves images as they are.
@@ -39,6 +40,9 @@ WORDS = (*dict.fromkeys(stage.word for stage in STAGES), "one_of", "unknown", "n
 DEEPEST = 20
 TOKEN = re.compile(r'\s*(?:(?P<number>-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)|(?P<word>[A-Za-z_]+)|(?P<path>"[^"]*")'
                    r'|(?P<sign>\.\.|[-+(),=])|(?P<end>$)|(?P<other>.))', re.DOTALL)  # fmt: skip
+
+BARE = re.compile(r'[^,()"]+')
+"""A path without quotes."""
 
 
 class Token(NamedTuple):
@@ -170,11 +174,11 @@ class _Reader:
                 name = self.take().text
                 self.take()
             place = self.next.place
-            found.append(Given(name, self.value(), place if name is None else place - len(name) - 1))
+            value = self.path() if name == "path" else self.value()
+            found.append(Given(name, value, place if name is None else place - len(name) - 1))
             if self.accept(")"):
                 break
-            quoted = '; a path goes in quotes: path="kernel.npy"' if name == "path" else ""
-            self.expect(",", ", and another value, or )" + quoted)
+            self.expect(",", ", and another value, or )")
         return found
 
     def value(self) -> Value:
@@ -189,6 +193,15 @@ class _Reader:
         if self.next.what != "number":
             self.unexpected("the number that the range ends at")
         return Range(float(taken.text), float(self.take().text))
+
+    def path(self) -> Value:
+        """A path, in quotes or bare: a shell takes quotes away that are not within others."""
+        bare = BARE.match(self.text, self.next.place)
+        if self.next.what == "path" or bare is None:
+            return self.value()
+        while self.next.place < bare.end() and self.next.what != "end":
+            self.take()
+        return bare[0].strip()
 
     def stage(self, kind: type[Stage], word: Token, given: list[Given]) -> Stage:
         """The stage of ``kind`` with the values given, each checked at its place."""

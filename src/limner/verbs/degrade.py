@@ -69,10 +69,12 @@ def degrade(
     left behind then.
     """
     from limner.degradations import parse
+    from limner.degradations.operators import about_kernels
     from limner.verbs.line import listeners
     from limner.verbs.translate import png_names
 
     damage = parse(degradation)
+    notes = about_kernels(damage)
     directory = directories.claim(out, f"{Path(spec.replace(':', '-')).name}-degraded", force)
     beside = None if masks is None else _place_of_masks(masks, damage, directory, force)
     originals = originals_of(spec)
@@ -85,7 +87,6 @@ def degrade(
     for listener in told:
         listener.on_start(len(originals), 0.0)
     rows: list[tuple[object, ...]] = []
-    notes: list[str] = []
     hidden: list[Path] = []
     state = "failed"
     try:
@@ -97,7 +98,7 @@ def degrade(
             for listener in told:
                 listener.on_step(done, {})
         if not rows:
-            raise LimnerError(f"{spec} holds no image that can be used: {notes[0]}")
+            raise LimnerError(f"{spec} holds no image that can be used: {notes[-1]}")
         state = "finished"
     except BaseException:
         shutil.rmtree(directory)

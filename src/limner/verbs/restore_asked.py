@@ -30,6 +30,14 @@ class Asked:
     noise: float | None
     masks: Masks | None
 
+    def remarks(self) -> list[str]:
+        """What is worth telling of the degradation, in sentences: kernels of blurs that have no middle."""
+        from limner.degradations import parse
+        from limner.degradations.operators import about_kernels
+        from limner.reports.words import sentence
+
+        return [] if self.degradation is None else [sentence(told) for told in about_kernels(parse(self.degradation))]
+
 
 @dataclass(frozen=True)
 class Masks:
