@@ -69,9 +69,7 @@ def kernel_from(path: Path) -> Tensor:
         )
     kernel = torch.from_numpy(values.astype(np.float64))
     if strange := int((~torch.isfinite(kernel)).sum()):
-        raise LimnerError(
-            f"the kernel in {path} has {strange} weight{'s' if strange > 1 else ''} not finite; mend that"
-        )
+        raise LimnerError(f"the kernel in {path} has weights that are not finite ({strange}); mend them")
     total = float(kernel.sum())
     if total <= 0:
         raise LimnerError(f"the kernel in {path} has sum {total:g}; it must be positive, so that images stay as bright")
