@@ -1,6 +1,7 @@
 """The search for the strategy of a task: decision tree and networks through the very same call, and its mistakes."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -197,7 +198,7 @@ def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monke
         (WINE, TREE, {"adviser": "metann", "sampler": "gp"}, "the adviser metann uses no sampler; leave --sampler out"),
         (WINE, TREE, {"budget": "200steps"}, "steps are of each run: --each 200steps"),
         (WINE, TREE, {"budget": "0runs"}, "of a search cannot be read"),
-        (WINE, TREE, {"each": "10steps"}, "takes no steps, so leave --each out"),
+        (WINE, TREE, {"each": "10steps"}, "takes no steps, so leave --each of steps out"),
         (WINE, TREE, {"options": {"max_depth": 5}}, "max_depth cannot be 5; right would be 2, 3, 4, 6"),
         (WINE, TREE, {"options": {"depth": 5}}, "has no option 'depth'"),
         (WINE, TREE, {"shots": 175}, "leaves 3 held back, but a search needs 8 or more"),
@@ -224,6 +225,54 @@ def test_time_ends_a_search_but_never_before_its_first_run(tmp_path):
     made = tune(WINE, TREE, budget="0.001s", out=tmp_path / "tree")
     assert len(made.trials) == 1
     assert made.test["default"] == made.test["winner"]
+
+
+def test_a_fit_that_takes_too_long_is_ended_and_has_failed_by_time(tmp_path):
+    """A kernel for which this problem is as good as endless, beside one that is done at once."""
+    svc = "estimator:sklearn.svm.SVC"
+    (tmp_path / "hard.csv").write_text(hard_table())
+    asked = trials.Asked(f"csv:{tmp_path / 'hard.csv'},target=y", svc, None, None, "scratch", trials.Budget(None, 2.0),
+                         {}, {}, 0)  # fmt: skip
+    subject = trials.BlackBoxes(asked)
+    quick = {**subject.space.default, "kernel": "rbf", "C": 0.001}
+    endless = {**subject.space.default, "kernel": "linear", "C": 1000.0}
+    alone = trials.BlackBoxes(asked._replace(each=trials.Budget())).attempt(quick, lambda rung, score: False, "")
+    made = subject.attempt(quick, lambda rung, score: False, "")
+    assert (made.scores, made.lineage) == (alone.scores, alone.lineage)  # in a process of its own it is the same
+    first = subject.limited._process
+    begun = time.monotonic()
+    with pytest.raises(LimnerError, match="took longer than 2 seconds, the most that a fit may take"):
+        subject.attempt(endless, lambda rung, score: False, "")
+    assert time.monotonic() - begun < 20
+    assert first.poll() is not None  # nothing goes on after it
+    assert subject.attempt(quick, lambda rung, score: False, "").scores == alone.scores
+
+
+def hard_table():
+    """Numbers of no scale and classes without any order: no plane tells them apart."""
+    chance = torch.Generator().manual_seed(0)
+    rows = torch.randn(1500, 12, generator=chance) * 1000
+    labels = torch.randint(0, 2, (1500,), generator=chance).tolist()
+    text = [
+        ",".join([*(f"{value:.3f}" for value in row), "ab"[label]])
+        for row, label in zip(rows.tolist(), labels, strict=True)
+    ]
+    return "\n".join([",".join([*(f"c{place}" for place in range(12)), "y"]), *text])
+
+
+def test_a_search_tells_of_a_fit_that_was_ended(tmp_path, monkeypatch):
+    def slow(self, values):
+        raise LimnerError("it took longer than 7 seconds")
+
+    limits = []
+    monkeypatch.setattr("limner.verbs.limited.Limited.tried", slow)
+    with pytest.raises(LimnerError, match="could be scored: it took longer than 7 seconds"):
+        tune(WINE, TREE, budget="1runs,70s", out=tmp_path / "tree")
+    monkeypatch.setattr(trials, "Limited", lambda asked, seconds: limits.append(seconds))
+    for budget, each in (("70s", None), ("20s", None), ("1runs", "3s"), ("1runs", None)):
+        tune(WINE, TREE, budget=f"1runs,{budget}" if budget[-1] == "s" and "run" not in budget else budget, each=each,
+             out=tmp_path / f"{budget}{each}", memory=str(tmp_path / f"{budget}{each}m"))  # fmt: skip
+    assert limits == [7.0, 5.0, 3.0]
 
 
 def test_nothing_that_could_be_scored_is_a_mistake_of_its_own(tmp_path, monkeypatch):

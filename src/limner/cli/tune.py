@@ -44,7 +44,7 @@ def tune(
     ] = None,
     each: Annotated[
         str | None,
-        typer.Option(metavar="200steps", help="The budget of each run."),
+        typer.Option(metavar="200steps", help="The budget of each run: 200steps, or 30s (also of estimators)."),
     ] = None,
     sampler: Annotated[
         str, typer.Option(metavar="NAME", help="Of the adviser search: tpe, cma-es, gp or random.")

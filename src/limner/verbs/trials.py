@@ -19,6 +19,7 @@ from limner.types import Cost, CurvePoint, Params, Scores
 from limner.verbs import black_box, restoration, translation
 from limner.verbs.budget import Budget
 from limner.verbs.classes import told_apart, with_classes
+from limner.verbs.limited import Limited
 from limner.verbs.rungs import Ended, Rungs, Worse, given_up
 
 if TYPE_CHECKING:
@@ -157,13 +158,14 @@ class BlackBoxes:
 
         kind = estimator_class(asked.learner.removeprefix(ESTIMATOR))
         refused = {
-            "--set": asked.fields, "--each": any(asked.each), "--start": asked.start != "scratch",
+            "--set": asked.fields, "--each of steps": asked.each.steps is not None, "--start": asked.start != "scratch",
             "--degradation": asked.degradation,
         }  # fmt: skip
         for option, given in refused.items():
             if given:
                 raise LimnerError(f"{kind.name} takes no steps, so leave {option} out; --option holds one of its own")
         self.kind, self.name, self.seed = asked.learner, kind.name, asked.seed
+        self.limited = None if asked.each.seconds is None else Limited(asked, asked.each.seconds)
         if is_table(asked.spec):
             data: Any = load_table(asked.spec)
             whole = split_table(data, kind.goal, asked.shots, asked.seed, asked.spec)
@@ -206,7 +208,9 @@ class BlackBoxes:
         return table_fingerprint(support) if isinstance(support, Table) else fingerprint(self.task)
 
     def attempt(self, values: dict[str, Any], worse: Worse, label: str, way: Way | None = None) -> Outcome:
-        """Fit and score; there is no way to end early, nor to pause."""
+        """Fit and score, within the seconds that a fit may take; there is no way to end early, nor to pause."""
+        if self.limited is not None:
+            return self.limited.tried(values)
         return self._tried(self._estimator(values), self.task, bootstraps=0)
 
     def examine(self, record: dict[str, Any], memory: Memory) -> Outcome:

@@ -25,7 +25,10 @@ RUNS = 20
 """Runs of a search that is given no budget."""
 
 SHARE = 10
-"""Of a budget in time, each run of steps may take one part in so many."""
+"""Of a budget in time, each run may take one part in so many."""
+
+LEAST_SECONDS = 5.0
+"""What each fit of an estimator may take at the least, where only the budget in time limits it."""
 
 HELD = "paused"
 """In a search's directory: where paused runs are held."""
@@ -119,7 +122,7 @@ def tune(
     budget   ``20runs``, ``10m``, or both, whichever is first; time counts over all resumptions. A part of a run
              counts as that part
     each     the budget of one run of steps, as ``200steps`` or ``30s``; default: the portfolio's steps, and of a budget
-             in time at most a tenth
+             in time at most a tenth. A fit of an estimator that takes longer is ended, and has failed
     adviser  who proposes after the default: ``search`` (the best of like tasks, then a sampler), ``nearest``,
              ``portfolio``, ``evolution``, ``metann``, ``metacnn``, ``random`` or ``default``; see ``limner.advisers``.
              ``metann`` and ``metacnn`` take runs of steps one part at a time, and pause them; those still paused when
@@ -151,10 +154,13 @@ def tune(
     if each is None and seconds is not None and not learner.startswith(ESTIMATOR):
         one = Budget(None, seconds / SHARE)
     asked = Asked(spec, learner, shots, degradation, start, one, dict(options or {}), dict(fields or {}), seed)
+    limited = asked
+    if each is None and seconds is not None and learner.startswith(ESTIMATOR):  # the search is the same without it
+        limited = asked._replace(each=Budget(None, max(seconds / SHARE, LEAST_SECONDS)))
     search_id = content_id({**asked._asdict(), "each": each, "sampler": sampler, "adviser": adviser})[:10]
     directory = directories.claim(out or Path("runs") / f"tune-{search_id}", "tune", force or resume)
     with Memory.open(memory) as remembered:
-        subject = subject_of(asked, remembered, progress)
+        subject = subject_of(limited, remembered, progress)
         metric = META_LABEL[subject.task.goal]
         higher = metric in HIGHER_IS_BETTER
         going = Going(
