@@ -137,7 +137,14 @@ def adapt(
     resume: options.Resume = None,
     json: options.Json = False,
 ) -> None:
-    """The whole line: look, ask the adviser, learn, judge on images held back, remember, report."""
+    """The whole line: look, ask the adviser, learn, judge on images held back, remember, report.
+
+    To restore, give pairs as DATA and TARGETS (damaged, clean), clean images as DATA and how they get damaged, or
+    --damaged images, with clean ones or alone. A few pairs teach something, more teach more: patches of 64 pixels are
+    cut from them, and of ten and more images a fifth is held back to judge on. With pairs, three quarters of each step
+    rehearse on drawn images what the start mends already, so that it is not forgotten; --set rehearsal=0 leaves that
+    out.
+    """
     from limner.verbs.adapt import adapt as verb
     from limner.verbs.resume import resume as go_on
 
