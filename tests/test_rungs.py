@@ -154,6 +154,9 @@ def test_the_first_is_taken_whole_and_the_last_of_the_budget_ends_the_best_that_
     assert "taken to its end with what is left of the budget" in made.propose(2 / RUNGS).reason
     assert made.propose(None, seconds=2.0).values == better  # two rungs of a second each
     assert made.propose(None, seconds=2.0).rung is None
+    made = advising(DEFAULT, told({"x": 0.9, "slow": True}, 1), told({"x": 0.6, "slow": False}, 2))
+    found = made.propose(None, seconds=2.5)  # too little for the slow one, which would take 30
+    assert (found.values, found.rung) == ({"x": 0.6, "slow": False}, None)
     whole = advising(DEFAULT).propose(1)
     assert (whole.rung, whole.values["x"] > 0.5) == (None, True)  # nothing is begun, and there is time for one run
 

@@ -198,20 +198,18 @@ class MetaNN(Adviser):
         self, ways: Ways, ends: Tensor, each: Tensor, left: float | None, seconds: float | None, next_costs: float
     ) -> int | None:
         """The way to be gone to its end now, if one more rung elsewhere would leave too little for that: the best of
-        the paused runs, or of all where none is."""
-        rungs = self.case.rungs
+        the paused runs for which there is enough, or of new ones where it is for none."""
+        rungs, first = self.case.rungs, len(ways.values) - len(ways.paused)
         need = rungs - ways.seen
-        last_rungs = None if left is None else round(left * rungs)
-        begun = range(len(ways.values) - len(ways.paused), len(ways.values))
-        possible = [
-            place for place in (begun or range(len(ways.values))) if last_rungs is None or need[place] <= last_rungs
-        ]
+        last_rungs = float("inf") if left is None else round(left * rungs)
+        last_seconds = float("inf") if seconds is None else seconds
+        enough = ((need <= last_rungs) & (need * each <= last_seconds)).nonzero().flatten().tolist()
+        possible = [place for place in enough if place >= first] or enough
         if not possible:
             return None
         best = max(possible, key=lambda place: float(ends[place]))
-        short_of_rungs = last_rungs is not None and last_rungs - 1 < need[best]
-        short_of_time = seconds is not None and seconds - next_costs < float(need[best] * each[best])
-        return best if short_of_rungs or short_of_time else None
+        short = last_rungs - 1 < need[best] or last_seconds - next_costs < float(need[best] * each[best])
+        return best if short else None
 
     def _dropped(self, ways: Ways, ends: Tensor, chosen: int) -> tuple[dict[str, Any], ...]:
         """The paused runs that are held no longer: those predicted to end worst, where there are too many."""
