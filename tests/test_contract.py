@@ -82,6 +82,7 @@ LEARNERS = {
     "restorer ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
     "restorer unet": ("restorer", (3, 16, 16), {"network": "unet", "width": 2, "depth": 5, "loss": "charbonnier"}, 0),
     "restorer nafnet": ("restorer", (1, 16, 16), {"network": "nafnet", "width": 2, "depth": 5}, 0),
+    "restorer with a head": ("restorer", (1, 16, 16), {"width": 3, "depth": 3, "head": 3, "maps": 2}, 0),
     "restorer alone": ("restorer", (1, 16, 16), {"width": 3, "depth": 3}, 0),
     "restorer alone ffdnet": ("restorer", (1, 16, 16), {"network": "ffdnet", "width": 3, "depth": 3, "loss": "l1"}, 0),
     "regressor": ("regressor", (1, 4, 4), {"width": 5}, 2),

@@ -402,3 +402,90 @@ def test_pairs_by_order_are_told_of(tmp_path):
         noisy = files(tmp_path / names[0], images, names)
         whole = restoration_task(f"{noisy} => {clean}", None, seed=0, most=10)[1]
         assert any("the order makes the pairs: 1.png with a.png" in note for note in whole.notes) == told
+
+
+# ── The head, fitted in closed form ───────────────────────────────────────────────────────────────────────────────────
+
+
+def sharp_and_blurred(count=12, side=24):
+    """Noise, and the same under a small blur that a window of 5 pixels can undo well."""
+    clean = torch.rand(count, 1, side, side, generator=random(5))
+    damaged = parse("blur(gaussian,width=0.5)")(clean, random())
+    return {"inputs": damaged, "images": clean}
+
+
+def error(net, params, batch):
+    return float((net.restored(params, batch["inputs"]) - batch["images"]).square().mean())
+
+
+def test_a_head_learns_from_pairs_at_once_what_the_network_does_not_know():
+    net, batch = learner(side=24, head=5, maps=2), sharp_and_blurred()
+    support, query = ({name: value[part] for name, value in batch.items()} for part in (slice(4), slice(4, None)))
+    params = net.init(0)
+    fitted_to_support = net.finish(params, support, random())
+    assert error(net, fitted_to_support, query) < 0.2 * error(net, params, query)
+
+
+def test_a_head_has_the_smallest_penalised_error_of_all():
+    from limner.learners.restorer import HEAD
+    from limner.objectives.ridge import RIDGE
+
+    net = learner(side=24, head=3, maps=1)
+    batch = {name: value.double() for name, value in sharp_and_blurred(3).items()}
+    params = {name: value.double() for name, value in net.init(0).items()}
+    found = net.finish(params, batch, random())
+
+    def penalised(params):
+        weights = sum(params[HEAD + name].square().sum() for name in ("weight", "bias"))
+        return float((net.restored(params, batch["inputs"]) - batch["images"]).square().sum() + RIDGE * weights)
+
+    least = penalised(found)
+    for seed in range(3):
+        for name in ("weight", "bias"):
+            value = found[HEAD + name]
+            moved = value + 1e-3 * torch.randn(value.shape, generator=random(seed), dtype=torch.float64)
+            assert penalised(found | {HEAD + name: moved}) > least
+
+
+def test_very_many_pairs_are_fitted_to_by_some_of_them(monkeypatch):
+    from limner.learners import restorer
+
+    net, batch = learner(side=24, head=3), sharp_and_blurred()
+    whole = net.finish(net.init(0), batch, random())
+    monkeypatch.setattr(restorer, "_FITTED", 4 * 24 * 24)
+    part = net.finish(net.init(0), batch, random())
+    assert not torch.equal(whole["fitted.head.weight"], part["fitted.head.weight"])
+    assert torch.equal(part["fitted.head.weight"], net.finish(net.init(0), batch, random())["fitted.head.weight"])
+
+
+def test_without_pairs_nothing_is_fitted():
+    net = learner(head=3)
+    assert "fitted.head.weight" not in net.finish(net.init(0), {"inputs": torch.rand(2, 1, 16, 16)}, random())
+
+
+def test_a_run_with_a_head_is_read_back_with_it(tmp_path):
+    net = learner(head=3)
+    task = Task("restore", "blocks", Damaged(pictures(), parse("gaussian(25)"), 0), None)
+    run = fit(net, task, Strategy(steps=2, batch=2))
+    run.save(tmp_path / "run")
+    again = Run.load(tmp_path / "run")
+    assert torch.equal(again.params["fitted.head.weight"], run.params["fitted.head.weight"])
+    image = torch.rand(1, 1, 20, 22, generator=random())
+    made = [Trained.of(one).restore(image, Knowledge(), random()) for one in (run, again)]
+    assert torch.equal(*made)
+
+
+@pytest.mark.parametrize("options", [{"head": 4}, {"maps": 2}])
+def test_a_head_that_cannot_be_is_told(options):
+    with pytest.raises(LimnerError, match="odd side"):
+        learner(**options)
+
+
+def test_ridge_is_learned_with_a_head_alone(capsys, tmp_path):
+    shared = ["--family", files(tmp_path / "clean", pictures(24, 80).images), "--degradation", "gaussian(25)"]
+    tiny = ["-o", "width=3", "-o", "depth=3", "--budget", "1steps", "--set", "validate_tasks=1"]
+    assert main(["meta-train", "ridge", "restorer", *shared, *tiny, "--out", str(tmp_path / "start")]) == 0
+    options = json.loads((tmp_path / "start" / "config.json").read_text())["options"]
+    assert (options["head"], options["maps"]) == (5, 8)
+    assert main(["meta-train", "ridge", "restorer", *shared, *tiny, "-o", "head=0", "-o", "maps=0"]) == 2
+    assert "head=5" in capsys.readouterr().err

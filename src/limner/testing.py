@@ -28,6 +28,7 @@ from limner.engine.step import dot, gradients, owned
 from limner.learners import Learner, describe, rebuild
 from limner.learners.base import StraightThrough
 from limner.meta.algorithms import parts_of
+from limner.meta.checks import suits
 from limner.meta.execution import mean_gradient
 from limner.meta.inner import Episode, with_rates
 from limner.meta.plan import ALGORITHMS, MetaPlan
@@ -117,9 +118,9 @@ def meta_gradients_agree(learner: Learner, batch: Batch) -> None:
     of the query loss, it equals finite differences of that loss, in parameters and in learned step sizes."""
     episodes = [_episode(learner, _doubles(batch), seed) for seed in (0, 1)]
     for algorithm, traits in ALGORITHMS.items():
-        if (traits.outer == "closed form") != (learner.kind == "prototypical"):
-            continue
         plan = MetaPlan(algorithm=algorithm, inner_steps=2, inner_rate=1e-3, inner_optimiser="sgd")
+        if not suits(learner, plan):
+            continue
         start = with_rates(learner, plan, _doubles(learner.init(0)))
         loop = mean_gradient(learner, plan, start, episodes, "loop").gradient
         assert set(loop) == set(start), f"{algorithm}: no meta-gradient for {sorted(set(start) - set(loop))}"

@@ -22,7 +22,7 @@ def meta_train(
         str | None,
         typer.Argument(
             metavar="ALGORITHM",
-            help="reptile, fomaml, maml, anil, boil, meta-sgd, maml++, imaml or prototypical; or experience.",
+            help="reptile, fomaml, maml, anil, boil, meta-sgd, maml++, imaml, prototypical or ridge; or experience.",
         ),
     ] = None,
     learner: Annotated[

@@ -101,8 +101,9 @@ def _check_option(kind: str, name: str, value: Any, default: Any) -> None:
     if isinstance(default, str):
         right, fits = "a word", isinstance(value, str)
     elif isinstance(default, int):
-        right = "a whole number from 1"
-        fits = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        least = min(1, default)
+        right = f"a whole number from {least}"
+        fits = isinstance(value, int) and not isinstance(value, bool) and value >= least
     else:
         right = "a number from 0"
         fits = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")

@@ -45,6 +45,17 @@ class Learner(Protocol):
 
 
 @runtime_checkable
+class ClosedForm(Protocol):
+    """A learner that adapts by what ``finish`` fits to a support set, differentiably, in place of gradient steps.
+
+    closed_form  the algorithm that learns a start for that (:data:`limner.meta.plan.ALGORITHMS`); empty where its
+                 options leave nothing to fit
+    """
+
+    closed_form: str
+
+
+@runtime_checkable
 class Decoding(Protocol):
     """A learner that makes images from latents of ``options["latents"]`` numbers."""
 

@@ -36,6 +36,7 @@ class Prototypical:
     """
 
     kind = "prototypical"
+    closed_form = "prototypical"
     players = ("net",)
     answers = ("features", "logits")
 

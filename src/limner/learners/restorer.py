@@ -14,11 +14,15 @@ from limner.networks import Template
 from limner.networks.restorers import NETWORKS, TOLD, build, padded, reach
 from limner.objectives.alone import draw_hidden, hidden_pixels
 from limner.objectives.lost import LOST, REACH, draw_lost, filled
+from limner.objectives.ridge import ridge, window
 from limner.types import Batch, Draws, Loss, Params, Request
 
 _TOGETHER = 2**18
 _SMOOTH = 1e-3
 _LEAST_SQUARE = 1e-10
+_FITTED = 2**20
+"""How many pixels the head is fitted to at most."""
+HEAD = "fitted.head."
 
 LOSSES = ("l2", "l1", "charbonnier")
 
@@ -39,11 +43,18 @@ class Restorer:
     (:func:`limner.objectives.lost.draw_lost`), and tells that their noise is 1, as strong as the whole scale. Such
     pixels are filled in roughly before the network sees them (:func:`limner.objectives.lost.filled`).
 
+    Where it has a ``head``, a last linear layer is fitted in closed form to the pairs it learned from
+    (:meth:`finish`; :func:`limner.objectives.ridge.ridge`): with f as above, f(x) + W ∗ (x, f(x), further maps of the
+    network), W windows of ``head`` pixels a side. From few pairs of new damage that learns at once what takes many
+    steps, a deconvolution for example, and the algorithm ``ridge`` of ``limner meta-train`` learns maps for it.
+
     network  ``dncnn``, ``ffdnet``, ``unet``, ``drunet`` or ``nafnet`` (see :mod:`limner.networks.restorers`)
     width    channels at full resolution; of an ``ffdnet`` at half
     depth    convolutions of a ``dncnn`` or ``ffdnet``; blocks in all of the others
     loss     ``l2``, ``l1`` or ``charbonnier``
     lost     the share of images, from 0 to 1, from which each step takes pixels away, for ``ffdnet`` and ``drunet``
+    head     the odd side of the windows of a linear layer fitted in closed form; 0 for none
+    maps     how many further maps the network makes for the head
 
     >>> restorer = Restorer((1, 16, 16), width=4, depth=3)
     >>> request = Request("restore", images=torch.zeros(1, 1, 30, 21))
@@ -63,6 +74,8 @@ class Restorer:
         depth: int = 8,
         loss: str = "l2",
         lost: float = 0.0,
+        head: int = 0,
+        maps: int = 0,
     ) -> None:
         check_words(self.kind, network=(network, NETWORKS), loss=(loss, LOSSES))
         self.image_shape = image_shape
@@ -74,9 +87,15 @@ class Restorer:
                     f"that can be told which pixels were lost: {' or '.join(TOLD)}"
                 )
             self.options["lost"] = lost
+        if head or maps:
+            if head % 2 == 0:
+                raise LimnerError(
+                    f"head={head} and maps={maps} do not go together; give the head's windows an odd side, such as 5"
+                )
+            self.options |= {"head": head, "maps": maps}
         channels = image_shape[0]
         build(network, channels, 1, depth)  # a depth that is too small is told at once
-        self._net = Template("net", lambda: build(network, channels, width, depth))
+        self._net = Template("net", lambda: build(network, channels, width, depth, channels + maps))
 
     @property
     def multiple(self) -> int:
@@ -86,12 +105,23 @@ class Restorer:
     @property
     def reach(self) -> int:
         """How many pixels to each side a restored pixel depends on, at most."""
-        return reach(self.options["network"], self.options["depth"]) + (REACH if self.fills else 0)
+        own = reach(self.options["network"], self.options["depth"]) + (REACH if self.fills else 0)
+        return own + self.head // 2
 
     @property
     def fills(self) -> bool:
         """Whether it learned to fill in lost pixels."""
         return "lost" in self.options
+
+    @property
+    def head(self) -> int:
+        """The side of the windows of the head; 0 where there is none."""
+        return int(self.options.get("head", 0))
+
+    @property
+    def closed_form(self) -> str:
+        """The algorithm that learns a start for the head (:class:`limner.learners.base.ClosedForm`)."""
+        return "ridge" if self.head else ""
 
     def init(self, seed: int) -> Params:
         """Fresh parameters ``net.*``."""
@@ -128,7 +158,16 @@ class Restorer:
 
         noise  standard deviations of intensities in [0, 1], ``(n,)`` or of each pixel ``(n, 1, h, w)``, which only
                those that are told it ask for; where it is 1 the pixel was lost
+
+        Where a head was fitted it has the last word.
         """
+        seen, made = self._seen(params, images, noise)
+        if HEAD + "weight" not in params:
+            return made
+        return made + window(seen, params[HEAD + "weight"], params[HEAD + "bias"])
+
+    def _seen(self, params: Params, images: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the head sees, ``(n, 2c + maps, h, w)``, and the images as the network alone mends them."""
         height, width = images.shape[-2:]
         told = self.options["network"] in TOLD
         if told:
@@ -138,7 +177,10 @@ class Restorer:
                 noise = padded(noise, self.multiple)
         whole = padded(images, self.multiple).movedim(-3, -1).contiguous().movedim(-1, -3)  # for faster convolutions
         damage = self._net(params, whole, noise) if told else self._net(params, whole)
-        return images - damage[..., :height, :width]  # type: ignore[no-any-return]
+        damage = damage[..., :height, :width]
+        channels = images.shape[1]
+        made = images - damage[:, :channels]
+        return torch.cat([images, made, damage[:, channels:]], 1), made
 
     def in_grey(self, params: Params) -> tuple[Restorer, Params]:
         """The restorer for grey images that makes of them what this one, for colour, makes of three alike, their mean.
@@ -195,8 +237,20 @@ class Restorer:
         return torch.cat(parts).clamp(0, 1)
 
     def finish(self, params: Params, batch: Batch, generator: torch.Generator) -> Params:
-        """Nothing is fitted afterwards."""
-        return params
+        """The parameters, and where there is to be a head and ``batch`` holds pairs, the head fitted to them in closed
+        form as ``fitted.head.*``; of very many pairs to some, chosen by ``generator``. Can be differentiated."""
+        if not self.head or "inputs" not in batch or "images" not in batch:
+            return params
+        damaged, clean = batch["inputs"], batch["images"]
+        most = max(1, _FITTED // (damaged.shape[2] * damaged.shape[3]))
+        if len(damaged) > most:
+            chosen = torch.randperm(len(damaged), generator=generator)[:most].to(damaged.device)
+            damaged, clean = damaged[chosen], clean[chosen]
+        together = max(1, _TOGETHER // (damaged.shape[2] * damaged.shape[3]))
+        parts = [self._seen(params, part, None) for part in torch.split(damaged, together)]
+        seen, made = (torch.cat(each) for each in zip(*parts, strict=True))
+        weight, bias = ridge(seen, clean - made, self.head)
+        return params | {HEAD + "weight": weight, HEAD + "bias": bias}
 
 
 def noise_of(images: Tensor) -> Tensor:

@@ -54,7 +54,8 @@ def meta_gradient(
              the weights
     imaml    (I + H/λ)⁻¹ ∇_φ L(φ; query) at the φ that adaptation ends at, H the Hessian of the support loss there
              (Rajeswaran et al. 2019, equation 6), by conjugate gradients
-    prototypical  ∇_θ of the query loss after a closed-form fit to the support (Snell et al. 2017, algorithm 1)
+    prototypical, ridge  ∇_θ of the query loss after a closed-form fit to the support (Snell et al. 2017, algorithm 1;
+             Bertinetto et al. 2019, section 3.2)
 
     ``functional`` uses ``torch.func`` throughout, so that ``vmap`` over episodes works. Raises :class:`LimnerError` for
     an operation that cannot be differentiated twice where that is needed.

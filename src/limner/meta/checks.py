@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limner.engine.step import dot, gradients, owned
 from limner.errors import LimnerError
-from limner.learners.base import Learner
+from limner.learners.base import ClosedForm, Learner
 from limner.meta.inner import Episode, frozen_in
 from limner.meta.plan import MetaPlan
 from limner.types import Params
@@ -18,13 +18,21 @@ from limner.types import Params
 
 def check(learner: Learner, plan: MetaPlan, processes: int) -> None:
     """Raises :class:`LimnerError` where algorithm, learner and processes do not go together."""
-    if (plan.traits.outer == "closed form") != (learner.kind == "prototypical"):
+    if not suits(learner, plan):
         raise LimnerError(
             f"the algorithm {plan.algorithm} does not go with the learner {learner.kind}: prototypical networks are "
-            "learned by the algorithm prototypical, and only they"
+            "learned by the algorithm prototypical, and only they; the algorithm ridge is for a restorer with a head "
+            "(head=5)"
         )
     if plan.tasks < processes:
         raise LimnerError(f"{processes} processes cannot share {plan.tasks} tasks; give tasks={processes} or more")
+
+
+def suits(learner: Learner, plan: MetaPlan) -> bool:
+    """Whether the algorithm can learn a start of the learner: a closed form is the learner's own, and prototypical
+    networks, which know no class before, have nothing that gradients could adapt."""
+    own = learner.closed_form if isinstance(learner, ClosedForm) else ""
+    return own == plan.algorithm if plan.traits.outer == "closed form" else own != "prototypical"
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Inner:
 def adapt(learner: Learner, plan: MetaPlan, start: Params, episode: Episode, *, functional: bool = False) -> Params:
     """The start after ``plan.inner_steps`` engine steps on the episode's inner batches, without a graph.
 
-    For prototypical networks it is the closed form: ``learner.finish`` on the support.
+    Of an algorithm with a closed form it is that: ``learner.finish`` on the support.
     """
     if plan.traits.outer == "closed form":
         return closed_form(learner, start, episode)

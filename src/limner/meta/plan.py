@@ -38,10 +38,12 @@ ALGORITHMS: dict[str, Traits] = {
     "maml++": Traits(rates="layer and step", multi_step=True),
     "imaml": Traits("implicit", second_order=False),
     "prototypical": Traits("closed form", second_order=False),
+    "ridge": Traits("closed form", second_order=False),
 }
 """Every algorithm by name. Reptile (Nichol, Achiam & Schulman 2018); MAML and its first-order form (Finn, Abbeel &
 Levine 2017); ANIL (Raghu et al. 2020); BOIL (Oh et al. 2021); Meta-SGD (Li et al. 2017); MAML++ (Antoniou, Edwards &
-Storkey 2019); iMAML (Rajeswaran et al. 2019); prototypical networks (Snell, Swersky & Zemel 2017)."""
+Storkey 2019); iMAML (Rajeswaran et al. 2019); prototypical networks (Snell, Swersky & Zemel 2017); ridge regression of
+a last layer (Bertinetto et al. 2019)."""
 
 ADAPTS = ("", "all", "head", "body")
 EXECUTIONS = ("auto", "loop", "threads", "vmap")

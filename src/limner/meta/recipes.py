@@ -49,6 +49,7 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
     "restorer": {
         _ALL: {"inner_rate": 1e-3, "inner_steps": 5, "tasks": 2, "validate_every": 50},
         "reptile": {"inner_rate": 1e-3, "inner_steps": 8, "inner_batch": 8, "rate": 1e-3, "tasks": 2},
+        "ridge": {"tasks": 4},
     },
     "flow": {_ALL: {"validate_every": 25}},
     "set-vae": _READS,
@@ -60,11 +61,11 @@ PLANS: dict[str, dict[str, dict[str, Any]]] = {
 }
 """For each kind of learner, what all algorithms begin with (under the empty name) and what one of them does instead."""
 
-OPTIONS: dict[str, dict[str, Any]] = {
-    "classifier": {"network": "conv4", "width": 32},
-    "restorer": {"network": "dncnn", "width": 32, "depth": 8},
+OPTIONS: dict[str, dict[str, dict[str, Any]]] = {
+    "classifier": {_ALL: {"network": "conv4", "width": 32}},
+    "restorer": {_ALL: {"network": "dncnn", "width": 32, "depth": 8}, "ridge": {"head": 5, "maps": 8}},
 }
-"""Options of a learner that is meta-trained, where they are others than for ordinary training."""
+"""Options of a learner that is meta-trained, where they are others than for ordinary training; in the same form."""
 
 IMAGES: dict[str, tuple[int, int]] = {
     "generate": (10, 10),
@@ -82,5 +83,18 @@ def recipe(algorithm: str, kind: str) -> dict[str, Any]:
     >>> recipe("maml", "classifier")["inner_rate"], recipe("maml", "regressor")["inner_rate"], recipe("maml", "new")
     (0.1, 0.01, {})
     """
-    table = PLANS.get(kind, {})
+    return _of(PLANS, algorithm, kind)
+
+
+def usual_options(algorithm: str, kind: str) -> dict[str, Any]:
+    """Options of a learner of ``kind`` whose start ``algorithm`` learns, where they are others than ordinary ones.
+
+    >>> usual_options("ridge", "restorer")["head"], usual_options("maml", "vae")
+    (5, {})
+    """
+    return _of(OPTIONS, algorithm, kind)
+
+
+def _of(tables: dict[str, dict[str, dict[str, Any]]], algorithm: str, kind: str) -> dict[str, Any]:
+    table = tables.get(kind, {})
     return {**table.get(_ALL, {}), **table.get(algorithm, {})}

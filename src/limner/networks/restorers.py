@@ -1,7 +1,8 @@
 """Networks that tell the damage of an image: fully convolutional, so for images of any size, and without BatchNorm.
 
-Each maps images ``(n, c, h, w)`` to R of the same shape; the restored image is x − R(x). None looks farther than
-:func:`reach` pixels, so that large images can be restored in overlapping tiles.
+Each maps images ``(n, c, h, w)`` to R of the same shape, and further maps where it is asked for more ``outputs``; the
+restored image is x − R(x). None looks farther than :func:`reach` pixels, so that large images can be restored in
+overlapping tiles.
 """
 
 from __future__ import annotations
@@ -35,15 +36,17 @@ class DnCNN(nn.Module):
     torch.Size([2, 1, 9, 11])
     """
 
-    def __init__(self, channels: int, width: int, depth: int, inputs: int | None = None) -> None:
+    def __init__(
+        self, channels: int, width: int, depth: int, inputs: int | None = None, outputs: int | None = None
+    ) -> None:
         super().__init__()
-        sides = [inputs or channels, *[width] * (depth - 1), channels]
+        sides = [inputs or channels, *[width] * (depth - 1), outputs or channels]
         self.layers = nn.ModuleList(nn.Conv2d(before, after, 3, padding=1) for before, after in pairwise(sides))
         _he(self)
         _begin_small(self.layers[-1])
 
     def forward(self, images: Tensor) -> Tensor:
-        """``(n, inputs, h, w)`` to ``(n, channels, h, w)``."""
+        """``(n, inputs, h, w)`` to ``(n, outputs, h, w)``."""
         for layer in self.layers[:-1]:
             images = functional.relu(layer(images))
         return self.layers[-1](images)  # type: ignore[no-any-return]
@@ -59,9 +62,9 @@ class FFDNet(nn.Module):
     torch.Size([2, 3, 8, 10])
     """
 
-    def __init__(self, channels: int, width: int, depth: int) -> None:
+    def __init__(self, channels: int, width: int, depth: int, outputs: int | None = None) -> None:
         super().__init__()
-        self.body = DnCNN(4 * channels, width, depth, inputs=4 * channels + 1)
+        self.body = DnCNN(4 * channels, width, depth, inputs=4 * channels + 1, outputs=4 * (outputs or channels))
 
     def forward(self, images: Tensor, noise: Tensor) -> Tensor:
         """``images (n, c, h, w)`` of even sides, and how strong their noise is, as :func:`joined` takes it."""
@@ -143,7 +146,13 @@ class Scales(nn.Module):
     """
 
     def __init__(
-        self, channels: int, width: int, depth: int, block: Callable[[int], nn.Module], told: bool = False
+        self,
+        channels: int,
+        width: int,
+        depth: int,
+        block: Callable[[int], nn.Module],
+        told: bool = False,
+        outputs: int | None = None,
     ) -> None:
         super().__init__()
         beside, bottom = _shared(depth)
@@ -154,7 +163,7 @@ class Scales(nn.Module):
         self.bottom = nn.Sequential(*[block(widths[-1]) for _ in range(bottom)])
         self.grow = nn.ModuleList(nn.Conv2d(2 * each, 4 * each, 1) for each in widths[:-1])
         self.up = nn.ModuleList(nn.Sequential(*[block(each) for _ in range(beside)]) for each in widths[:-1])
-        self.head = nn.Conv2d(width, channels, 3, padding=1)
+        self.head = nn.Conv2d(width, outputs or channels, 3, padding=1)
         _begin_small(self.head)
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> Tensor:
@@ -178,8 +187,10 @@ TOLD = ("ffdnet", "drunet")
 """Those that are told how strong the noise is."""
 
 
-def build(network: str, channels: int, width: int, depth: int) -> nn.Module:
-    """The network of that word. Raises :class:`LimnerError` where it is too shallow to be one.
+def build(network: str, channels: int, width: int, depth: int, outputs: int | None = None) -> nn.Module:
+    """The network of that word, of ``outputs`` maps (where it is not said, as many as ``channels``).
+
+    Raises :class:`LimnerError` where it is too shallow to be one.
 
     >>> sum(value.numel() for value in build("dncnn", 1, 64, 17).parameters())
     555137
@@ -188,10 +199,10 @@ def build(network: str, channels: int, width: int, depth: int) -> nn.Module:
     if depth < least:
         raise LimnerError(f"the network {network} needs a depth of at least {least}, not {depth}")
     if network == "dncnn":
-        return DnCNN(channels, width, depth)
+        return DnCNN(channels, width, depth, outputs=outputs)
     if network == "ffdnet":
-        return FFDNet(channels, width, depth)
-    return Scales(channels, width, depth, NAFBlock if network == "nafnet" else ResidualBlock, told=network in TOLD)
+        return FFDNet(channels, width, depth, outputs)
+    return Scales(channels, width, depth, NAFBlock if network == "nafnet" else ResidualBlock, network in TOLD, outputs)
 
 
 def reach(network: str, depth: int) -> int:

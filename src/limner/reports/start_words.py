@@ -21,8 +21,15 @@ ALGORITHMS = {
     "maml++": "MAML++: MAML that also learns a step size for each layer and step, and counts the loss after every step",
     "imaml": "implicit MAML, which needs only where adaptation ends, not how it came there",
     "prototypical": "prototypical networks, which know a class by the mean of its images' embeddings",
+    "ridge": "differentiating through the ridge regression that fits a last layer to each task",
 }
 """What each algorithm is, as the end of "learned by"."""
+
+CLOSED_FORMS = {
+    "prototypical": ("prototypes", "the mean embedding of each class"),
+    "ridge": ("ridge regression", "a last linear layer fitted by ridge regression"),
+}
+"""Those that adapt in closed form: by what, and what that is."""
 
 GOALS = {
     "generate": "make new images of a class from a few of them",
@@ -105,7 +112,7 @@ def adaptation_in_words(plan: MetaPlan) -> str:
     '1 step of gradient descent at rate 0.4'
     """
     if plan.traits.outer == "closed form":
-        return "the mean embedding of each class; no steps"
+        return f"{CLOSED_FORMS[plan.algorithm][1]}; no steps"
     steps = f"{plan.inner_steps} step{'' if plan.inner_steps == 1 else 's'}"
     batch = f", each on {plan.inner_batch} images" if plan.inner_batch else ""
     factors = {"parameter": ", times a factor learned for each parameter"}

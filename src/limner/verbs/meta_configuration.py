@@ -113,7 +113,7 @@ def resolve(
     """
     from limner.learners import CATALOGUE
     from limner.meta import ALGORITHMS
-    from limner.meta.recipes import IMAGES, OPTIONS
+    from limner.meta.recipes import IMAGES, usual_options
 
     asked = {**file, **{name: value for name, value in given.items() if value is not None}}
     for name in ("algorithm", "learner"):
@@ -139,7 +139,7 @@ def resolve(
     if goal != "restore" and asked.get("degradation"):
         raise LimnerError(f"a task to {goal} takes images as they are, so leave the degradation out")
     start = asked.get("start", "scratch")
-    usual = OPTIONS.get(learner, {}) if start == "scratch" else {}  # a start says itself what its learner is
+    usual = usual_options(algorithm, learner) if start == "scratch" else {}  # a start says itself what its learner is
     chosen = {**usual, **file.get("options", {}), **options}
     ways = _ways(asked.get("ways"), chosen) if goal in OF_CLASSES else None
     shots, queries = IMAGES[goal]
