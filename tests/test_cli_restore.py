@@ -73,6 +73,7 @@ def test_a_folder_is_mended_file_by_file(folder, capsys):
     assert "only took noise away" in " ".join(told["noisy.png"]["sentences"])
     assert told["noisy.png"]["noise"] == pytest.approx(20, rel=0.15)
     assert "8 pixels that are infinite or not a number" in told["floats.tif"]["sentences"][0]
+    assert "seem to be missing" not in " ".join(told["floats.tif"]["sentences"])
     assert np.isfinite(tifffile.imread("made/floats.tif")).all()
     deep = tifffile.imread("made/inner/deep.tiff")
     assert (deep.dtype, deep.shape) == (np.uint16, (96, 96, 3))
@@ -117,6 +118,7 @@ def test_a_mask_and_a_degradation_overrule_what_is_found(folder):
     ("words", "told"),
     [
         (["nonsense", "in/noisy.png"], "neither a method"),
+        (["bm3dd", "in/noisy.png"], "there is no method 'bm3dd'; did you mean bm3d?"),
         (["wavelets", "nowhere"], "nowhere does not exist"),
         (["wavelets", "in/noisy.png", "--noise", "300"], "give --noise from 0 to 255"),
         (["wavelets", "in/noisy.png", "--degradation", "gausian(3)"], "\n  gausian(3)\n  ^\n"),

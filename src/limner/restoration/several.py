@@ -72,6 +72,7 @@ def estimated(damaged: Sequence[Tensor], clean: Sequence[Tensor] = (), seed: int
     }[kind]  # fmt: skip
     text = "+".join([*parts, "quantise(8)"]) if parts else ""
     measured = f"{agree} of {len(found)} images that were looked at have {what}"
+    measured += ", and no more of them agree on anything else" if 2 * agree <= len(found) else ""
     return Together(text, tuple(sentence for sentence in (measured, told_of_stripes, told_of_blur) if sentence))
 
 

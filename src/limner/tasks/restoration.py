@@ -327,7 +327,8 @@ def _matched(damaged: Pictures, clean: Pictures) -> list[tuple[int, int]]:
         side, other = (damaged, clean) if len(rows) < len(damaged.images) else (clean, damaged)
         matched = {row[0 if side is damaged else 1] for row in rows}
         missing = [name for place, name in enumerate(side.names) if place not in matched]
-        more = f", nor have {len(missing) - 1:,} others" if len(missing) > 1 else ""
+        others = len(missing) - 1
+        more = "" if not others else ", nor has 1 other" if others == 1 else f", nor have {others:,} others"
         raise LimnerError(
             f"{missing[0]} of {side.name} has no partner of that name in {other.name}{more}; name pairs alike, or take "
             "the others out"

@@ -227,7 +227,7 @@ class _One:
         seen = picture.seen()
         mask = seen if own is None else own if seen is None else own * seen
         found = estimate(damaged, mask, self.seed)
-        if own is not None:
+        if mask is not None and (own is not None or found.lost <= 1 - float(mask.mean()) + 1e-6):
             found = replace(found, lost=0.0)  # that is told, not found
         told: dict[str, Any] = {
             "size": list(damaged.shape[:0:-1]), "found": found.degradation, "left_as_it_was": False, "tiles": 1,

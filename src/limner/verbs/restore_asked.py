@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -291,8 +292,12 @@ def method_of(method: str, options: dict[str, Any], memory: str | None) -> Resto
     try:
         run = load(method, memory=memory)
     except LimnerError as mistake:
-        known = ", ".join(("auto", *CATALOGUE))
-        raise LimnerError(f"{method!r} is neither a method ({known}) nor a run: {mistake}") from None
+        near = get_close_matches(method, known := ("auto", *CATALOGUE), n=1)
+        if near and not Path(method).exists():
+            raise LimnerError(
+                f"there is no method {method!r}; did you mean {near[0]}? There are: {', '.join(known)}, and runs"
+            ) from None
+        raise LimnerError(f"{method!r} is neither a method ({', '.join(known)}) nor a run: {mistake}") from None
     if options:
         raise LimnerError(f"the options of {method} were fixed when it was trained; leave --option out")
     return Trained.of(run)
