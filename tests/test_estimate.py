@@ -164,6 +164,15 @@ def test_missing_pixels(name, text):
     assert float(((1 - lost) * (1 - found.mask)).mean()) < 0.02
 
 
+@pytest.mark.parametrize("sigma", [0, 10])
+def test_noise_is_measured_among_scattered_lost_pixels(sigma):
+    noisy = parse(f"gaussian({sigma})+quantise(8)")(photograph("camera"), generator(0))
+    kept = (torch.rand(1, 1, 192, 192, generator=generator(1)) > 0.3).float()
+    found = estimate(noisy * kept, kept)
+    assert found.kind == ("gaussian" if sigma else "none")
+    assert not sigma or 255 * found.noise == pytest.approx(sigma, rel=0.25)
+
+
 def test_drawings_in_black_and_white_have_lost_nothing():
     page = data.page()[:150, :150] / 255.0
     assert not any(lost.any() for lost in lost_values(page[None]))
