@@ -21,8 +21,9 @@ PART_SIDE = 6
 """Of the parts of patches that the noise of a few of them is measured in: their eigenvalues spread less."""
 
 FEWEST_PATCHES, MOST_PATCHES = 150, 8_000
-TEXTURE = 1.5
-"""A patch is taken to be flat whose neighbours differ by less than so many times what the noise explains."""
+TEXTURE = 3.0
+"""A patch is taken to be flat whose neighbours differ by no more than what the noise explains and so many times that
+energy's standard deviation: the fewer pixels there are, the more of it is chance."""
 
 CLEAN = 2 / 255
 """Noise below this is not told from fine texture, and hardly seen."""
@@ -65,12 +66,14 @@ def noise_level(patches: Array) -> float:
     gradients), and away from 0 and 1 where intensities are clipped.
     """
     side = int(sqrt(patches.shape[1]))
+    differences = 2 * side * (side - 1)
+    chance = 1 + TEXTURE * sqrt(3 / differences)  # each of 2σ² on the mean, and like a few others
     sigma = _least_eigenvalues(patches)
     for _ in range(4):
         central = _away_from_the_ends(patches, sigma)
         squares = central.reshape(-1, side, side)
         energy = (np.diff(squares, axis=1) ** 2).sum((1, 2)) + (np.diff(squares, axis=2) ** 2).sum((1, 2))
-        most = TEXTURE * 4 * side * (side - 1) * sigma**2
+        most = chance * 2 * differences * sigma**2
         enough = np.sort(energy)[min(300, len(energy) - 1)]
         sigma = _least_eigenvalues(central[energy <= max(most, enough)])
     return sigma
