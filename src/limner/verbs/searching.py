@@ -294,8 +294,8 @@ class Going:
         tried = self._tried(number, run, source, trial.values, record)
         self.search.observe(trial, tried.score, not tried.ended_early)
         self._keep(tried, rungs)
-        if place is not None and state != "paused":
-            shutil.rmtree(place, ignore_errors=True)
+        if place is not None and state != "paused" and place.exists():
+            shutil.rmtree(place)
         if self.progress:
             self._tell(tried)
         if by_hand:
