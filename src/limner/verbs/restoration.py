@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import Tensor
@@ -75,9 +75,20 @@ def given(goal: str, spec: str | None, degradation: str | None, damaged: str | N
     return Given(materials(spec, seen.degradation, damaged).spec, (told,))
 
 
-def fitted(description: dict[str, Any], shape: tuple[int, int, int]) -> dict[str, Any]:
-    """The description of a start's learner for images of ``shape``: a restorer takes them of any size."""
-    return {**description, "image_shape": list(shape)} if description["kind"] == "restorer" else description
+def fitted(
+    description: dict[str, Any], shape: tuple[int, int, int], options: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The description of a start's learner for images of ``shape``: a restorer takes them of any size, and any can be
+    given the ``head`` that ``options`` ask for, which is fitted to pairs and asks nothing of the start.
+
+    >>> start = {"kind": "restorer", "image_shape": [1, 32, 32], "options": {"width": 8}}
+    >>> fitted(start, (1, 64, 64), {"head": 5, "width": 9})
+    {'kind': 'restorer', 'image_shape': [1, 64, 64], 'options': {'width': 8, 'head': 5}}
+    """
+    if description["kind"] != "restorer":
+        return description
+    given = {"head": options["head"]} if options and "head" in options else {}
+    return {**description, "image_shape": list(shape), "options": {**description["options"], **given}}
 
 
 def in_grey(model: StoredModel) -> StoredModel:
@@ -181,7 +192,7 @@ def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed
         error, nearby = hidden_error(learner, params, query, seed)
         values = {"hidden_error": Score(error)}
         told = f"the mean of the neighbours has a hidden error of {nearby:.4f}; the noise of a pixel itself is in both"
-        return Scores(values, "pixels", len(query), len(query), learned, seed, (told,))
+        return Scores(values, "pixels", 0, len(query), learned, seed, (told,))
     truth, of = query.targets.images, query.targets.names
     damaged = fidelity.scores(query.inputs.images, truth, seed, of)
     notes = [
@@ -195,7 +206,7 @@ def scored(learner: Learner, params: Params, query: TwoSided, learned: int, seed
     return Scores(
         values=fidelity.scores(translated_bytes(learner, params, query.inputs.floats()), truth, seed, of),
         extractor="pixels",
-        samples=len(truth),
+        samples=0,  # nothing is drawn, so there is no floor of real images among each other
         query=len(truth),
         support=learned,
         seed=seed,
