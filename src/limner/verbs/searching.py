@@ -229,8 +229,8 @@ class Going:
     def _proposed(self, left: float | None, seconds: float | None) -> Proposal | None:
         """The default first, for all else is measured by it; then what the adviser says."""
         if self._interrupted is not None:
-            found, self._interrupted = self._interrupted, None
-            return found
+            first, self._interrupted = self._interrupted, None
+            return first
         if not self.trials:
             return Proposal(self.subject.space.default, "default", "The default, which all else is measured by.")
         found = self.adviser.propose(left, seconds)
@@ -249,12 +249,14 @@ class Going:
         assert trial is not None  # given values are always a trial
         learner, strategy = self.subject.described(trial.values)
         claims = f"{self.called}{number:03}"
+        place: Path | None = None
         if paused:
             record = self.memory.resume_run(paused[0].run, claims)
             run, place = record["id"], self._place(record["id"], record["lineage"])
         else:
             run = self._begun_run(proposal, learner, strategy, claims)
-            place = None if self.held is None else self._place(run)
+            if self.held is not None:
+                place = self._place(run)
         rungs: dict[int, float] = {}
 
         def worse(rung: int, at: float) -> bool:
