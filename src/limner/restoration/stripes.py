@@ -123,7 +123,7 @@ class Destriping:
 
     >>> ramp = torch.linspace(0.3, 0.7, 64).expand(1, 1, 64, 64)
     >>> striped = ramp + 0.1 * torch.randn(1, 1, 64, 1, generator=torch.Generator().manual_seed(0))
-    >>> float((Destriping().restore(striped, Knowledge(), torch.Generator()) - ramp).std()) < 0.01
+    >>> float((Destriping().restore(striped, Knowledge(), torch.Generator()) - ramp).std()) < 0.02
     True
     """
 

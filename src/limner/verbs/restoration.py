@@ -288,13 +288,13 @@ def keep_the_best(run: Run, task: Task, start: Params | None) -> list[str]:
     if chosen is None or errors[best] >= errors["the last"]:
         return []
     run.params = dict(chosen)
-    foreseen = f"their error is foreseen to be {errors[best]:.4f}, that of the last {errors['the last']:.4f}"
+    told = f"their error is foreseen to be {errors[best]:.4f}, that of the last {errors['the last']:.4f}"
     if chosen is start:
         return [
-            f"what was learned is not used: on damaged images held back the start's parameters do better ({foreseen}), "
+            f"what was learned is not used: on damaged images held back the start's parameters do better ({told}), "
             "so this run restores as its start does; give more damaged images, or clean images beside them"
         ]
-    run.notes.append(f"parameters kept are {best}: on images held back {foreseen}")
+    run.notes.append(f"parameters kept are {best}: on images held back {told}")
     return []
 
 
