@@ -489,3 +489,27 @@ def test_ridge_is_learned_with_a_head_alone(capsys, tmp_path):
     assert (options["head"], options["maps"]) == (5, 8)
     assert main(["meta-train", "ridge", "restorer", *shared, *tiny, "-o", "head=0", "-o", "maps=0"]) == 2
     assert "head=5" in capsys.readouterr().err
+
+
+def test_a_start_is_given_a_head_by_the_strategy_closed_form(capsys, tmp_path):
+    clean = pictures(12, 64).images
+    damaged = parse("blur(gaussian,width=1)")(clean.float() / 255, random())
+    given = [files(tmp_path / "damaged", (damaged * 255).round().byte()), files(tmp_path / "clean", clean)]
+    asked = ["adapt", "restore", *given, "--strategy", "closed-form", "--shots", "8", "--json"]
+    assert main([*asked, "--out", str(tmp_path / "run")]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["learner"]["options"]["head"] == 5
+    run = Run.load(tmp_path / "run")
+    assert run.cost.steps == 0
+    plain = create("restorer", run.learner.image_shape, **{**run.learner.options, "head": 0})
+    params = {name: value for name, value in run.params.items() if not name.startswith("fitted.")}
+    images = {"inputs": damaged[8:], "images": clean[8:].float() / 255}
+    assert error(run.learner, run.params, images) < error(plain, params, images)
+
+
+def test_damaged_images_alone_fit_no_head(capsys, tmp_path):
+    noisy = parse("gaussian(25)")(pictures(12, 64).images.float() / 255, random())
+    given = files(tmp_path / "damaged", (noisy.clamp(0, 1) * 255).round().byte())
+    asked = ["adapt", "restore", "--damaged", given, "--strategy", "closed-form", "--out", str(tmp_path / "run")]
+    assert main(asked) == 2
+    assert "the strategy closed-form cannot be used here" in capsys.readouterr().err

@@ -32,6 +32,7 @@ from limner.memory.schema import (
 )
 from limner.memory.shipped import shipped_starts
 from limner.memory.store import Memory
+from limner.meta.plan import ALGORITHMS
 from limner.model_file import StoredModel
 from limner.tasks.task import Task
 
@@ -137,12 +138,15 @@ class Adviser:
     def _portfolio(self, task: Task, learner: str | None, start: StoredModel | None) -> list[Candidate]:
         """The fixed list with the starts that fit filled in; its first entry is the default."""
         from limner.learners import create, describe, for_classes
+        from limner.tasks import Alone
 
         shape, classes = task.support.shape, len(task.support.class_names)
         options = {"classes": classes} if task.goal == "classify" else {}
         found: list[Candidate] = []
         varied: list[Candidate] = []
         for entry in entries(task.goal, learner):
+            if entry.options.get("head") and isinstance(task.support, Alone):
+                continue  # there is nothing to fit it to
             if not entry.adapted:
                 described = describe(create(entry.learner, shape, **{**entry.options, **options}))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why, entry.name))
@@ -150,6 +154,7 @@ class Adviser:
             for reference, made_for, about in self._starts(entry.learner, shape, start):
                 if (description := for_classes(made_for, classes)) is None:
                     continue
+                description = {**description, "options": {**entry.options, **description["options"]}}
                 name = about["name"] or reference[:12]
                 same = _same_source(about.get("family"), task.source)
                 words = f"the start {name} was learned from many small tasks on {_shape_words(shape)}"
@@ -362,7 +367,7 @@ def _advice(item: Candidate, rank: int) -> Recommendation:
 
 def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy:
     """The strategy with the inner loop that a start was meta-learned with, for it was made to be adapted so."""
-    if plan is None:
+    if plan is None or ALGORITHMS[plan["algorithm"]].outer == "closed form":
         return strategy
     return strategy.replace(
         optimiser=plan["inner_optimiser"], learning_rate=plan["inner_rate"], betas=tuple(plan["inner_betas"]),

@@ -24,7 +24,7 @@ class Entry:
     adapted   whether it begins from a meta-learned start (which then also says what the learner's options are)
     strategy  how it learns; its ``start`` is filled in
     why       what speaks for it, as the end of a sentence
-    options   of the learner, where they are others than its own defaults
+    options   of the learner, where they are others than its own defaults; of a start those that it does not have
     """
 
     name: str
@@ -116,6 +116,8 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "restore": (
         Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=200,
               evaluate_every=50, rehearsal=0.75), "few steps teach it yours as well"),
+        Entry("closed-form", "restorer", True, _RESTORER.replace(steps=0), "a last linear layer is fitted to your "
+              "pairs at once", {"head": 5}),
         Entry("scratch", "restorer", False, _RESTORER.replace(warmup=100, ema=0.999), "a small U-Net, which looks far "
               "around each pixel, learns more of it in the same time than a chain of convolutions",
               {"network": "unet", "width": 24, "depth": 8}),

@@ -91,7 +91,8 @@ def verdict(made: Start, seen: Trajectory | None) -> str:
     value = words.label(name.partition(" ")[2]).lower()
     come = f"{_number(after, name)} (± {_number(reach, name)})"
     if made.plan.traits.outer == "closed form":
-        return f"On {len(seen.values[name])} unseen tasks the {value} by {start_words.CLOSED_FORMS[made.plan.algorithm][0]} is {come}."
+        by = start_words.CLOSED_FORMS[made.plan.algorithm][0]
+        return f"On {len(seen.values[name])} unseen tasks the {value} by {by} is {come}."
     how = f"{taken} step{'' if taken == 1 else 's'}"
     return (
         f"On {len(seen.values[name])} unseen tasks {how} of adaptation take{'s' if taken == 1 else ''} the {value} "

@@ -97,7 +97,8 @@ def adapt(
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **options_over(advice.options, options))
         else:
-            network = learner_of(begun, how.start if given is None else start, options, prepared.task)
+            advised = {name: value for name, value in advice.options.items() if name == "head"}
+            network = learner_of(begun, how.start if given is None else start, advised | (options or {}), prepared.task)
         order = Order(
             verb="adapt",
             goal=goal,

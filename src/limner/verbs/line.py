@@ -192,7 +192,7 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
     from limner.learners import rebuild
 
     description = classes.of_start(begun.learner_description, task, start)
-    network = rebuild(restoration.fitted(description, task.support.shape))
+    network = rebuild(restoration.fitted(description, task.support.shape, options))
     if any(network.options.get(name) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
