@@ -1,8 +1,8 @@
 """Lost pixels and known blur on Set12: plug-and-play with several priors, smooth filling in, and Wiener's filter.
 
 ``wiener, best`` has the strength that gives the highest PSNR of each image, found with the truth at hand: no one could
-do better with that filter. ``learned`` is a network that learned to fill in lost pixels for ``MINUTES`` (24) of one core,
-which is what a user can do who has clean photographs.
+do better with that filter. ``learned`` is a network that learned to fill in lost pixels for ``MINUTES`` (24) of one
+core, which is what a user can do who has clean photographs.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def main() -> None:
             f"blurred and noise of σ {SIGMA} was added; 95% bootstrap intervals over images. Blurs: "
             + ", ".join(DAMAGES[damage] for damage in DAMAGES if damage not in LOST)
             + ". `denoiser` ships with Limner and never saw these photographs. `learned` learned from "
-            f"Train400 to fill in lost pixels of many kinds for {filler.minutes:.3g} minutes of one core. Seconds of one core."
+            f"Train400 to fill in lost pixels of many kinds for {filler.minutes:.3g} minutes of one core. Seconds of "
+            "one core."
         ),
     )  # fmt: skip
 
