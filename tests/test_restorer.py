@@ -513,3 +513,14 @@ def test_damaged_images_alone_fit_no_head(capsys, tmp_path):
     asked = ["adapt", "restore", "--damaged", given, "--strategy", "closed-form", "--out", str(tmp_path / "run")]
     assert main(asked) == 2
     assert "the strategy closed-form cannot be used here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_start_for_colour_keeps_its_further_maps_in_grey(network):
+    colour = learner(network, channels=3, head=3, maps=2)
+    params, image = colour.init(0), torch.rand(1, 1, 16, 16, generator=random())
+    grey, fewer = colour.in_grey(params)
+    seen, made = colour._seen(params, image.expand(-1, 3, -1, -1), torch.full((1,), 0.1))
+    alike, mended = grey._seen(fewer, image, torch.full((1,), 0.1))
+    assert torch.allclose(mended, made.mean(1, keepdim=True), atol=1e-6)
+    assert torch.allclose(alike[:, 2:], seen[:, 6:], atol=1e-6)

@@ -185,7 +185,7 @@ class Restorer:
     def in_grey(self, params: Params) -> tuple[Restorer, Params]:
         """The restorer for grey images that makes of them what this one, for colour, makes of three alike, their mean.
 
-        The first layer's weights are added up over colours, the last one's are their mean.
+        The first layer's weights are added up over colours, the last one's are their mean; a head is fitted anew.
 
         >>> colour, random = Restorer((3, 16, 16), width=4, depth=3), torch.Generator().manual_seed(0)
         >>> params, image = colour.init(0), torch.rand(1, 1, 16, 16, generator=random)
@@ -200,7 +200,9 @@ class Restorer:
         for name, like in grey.init(0).items():
             value = params[name]
             if value.shape[0] != like.shape[0]:
-                value = value.view(colours, like.shape[0], *value.shape[1:]).mean(0)
+                own = like.shape[0] // (1 + grey.options.get("maps", 0))  # of the image; further maps are as they were
+                image = value[: colours * own].view(colours, own, *value.shape[1:]).mean(0)
+                value = torch.cat([image, value[colours * own :]])
             if value.ndim == 4 and value.shape[1] != like.shape[1]:
                 each = (value.shape[1] - like.shape[1]) // (colours - 1)  # of a pixel or of four; a map may follow
                 shared = value[:, : colours * each].reshape(len(value), colours, each, *value.shape[2:]).sum(1)
