@@ -1,8 +1,7 @@
 """Lost pixels and known blur on Set12: plug-and-play with several priors, smooth filling in, and Wiener's filter.
 
 ``wiener, best`` has the strength that gives the highest PSNR of each image, found with the truth at hand: no one could
-do better with that filter. ``learned`` is a network that learned to fill in lost pixels for ``MINUTES`` (24) of one
-core, which is what a user can do who has clean photographs.
+do better with that filter.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 import harness
 import numpy as np
 import torch
-from photographs import SEED, Blind, as_file, learned, photographs, restorer_of
+from photographs import SEED, as_file, photographs
 from torch import Tensor
 
 from limner.degradations import parse
@@ -23,7 +22,6 @@ from limner.metrics import fidelity
 from limner.restoration import Knowledge, Restorer, restorer
 from limner.restoration.deconvolution import Wiener
 from limner.seeds import generator
-from limner.types import Params
 
 SIGMA = 2.55
 DAMAGES = {
@@ -39,14 +37,9 @@ STRENGTHS = tuple(10 ** (power / 3) for power in range(-9, -2))
 """Regularisers of Wiener's filter."""
 
 
-def network(minutes: float) -> Blind:
-    """What learns to fill in lost pixels: told which they are, from what they are filled in with roughly."""
-    return Blind("lost pixels", {"network": "drunet", "width": 24, "depth": 8, "lost": 1.0}, minutes, "gaussian(0..1)")
-
-
 def methods(damage: str) -> list[str]:
     """What is measured under a damage."""
-    plain = ["biharmonic", "learned"] if damage in LOST else ["wiener", "wiener, best", "richardson-lucy"]
+    plain = ["biharmonic"] if damage in LOST else ["wiener", "wiener, best", "richardson-lucy"]
     return [*plain, *(f"plug-and-play, {prior}" for prior in PRIORS)]
 
 
@@ -54,20 +47,18 @@ def score(made: Tensor, clean: Tensor) -> float:
     return float(fidelity.signal_to_noise(as_file(made), clean))
 
 
-def of(method: str, network: tuple[Blind, Params]) -> list[Restorer]:
+def of(method: str) -> list[Restorer]:
     """The restorer, or all that the best is chosen of."""
-    if method == "learned":
-        return [restorer_of(*network)]
     if method == "wiener, best":
         return [Wiener(strength) for strength in STRENGTHS]
     name, _, prior = method.partition(", ")
     return [restorer(name, prior=prior) if prior else restorer(name)]
 
 
-def measured(asked: tuple[str, str, tuple[Blind, Params]]) -> list[dict[str, Any]]:
+def measured(asked: tuple[str, str]) -> list[dict[str, Any]]:
     """A method under a damage on all images; in a process of its own, on one core."""
     harness.on_one_core()
-    damage, method, network = asked
+    damage, method = asked
     images = list(photographs("Set12").items())
     found = []
     for name, clean in images[:2] if harness.quick() else images:
@@ -80,7 +71,7 @@ def measured(asked: tuple[str, str, tuple[Blind, Params]]) -> list[dict[str, Any
         observed = observed + noise * torch.randn(observed.shape, generator=random)
         knowledge = Knowledge.of(whole, parameters, shape, noise)
         begun = time.perf_counter()
-        made = [one.restore(observed, knowledge, generator(SEED, "restorer")) for one in of(method, network)]
+        made = [one.restore(observed, knowledge, generator(SEED, "restorer")) for one in of(method)]
         seconds = (time.perf_counter() - begun) / len(made)
         best = max(made, key=lambda one, clean=clean: score(one, clean))  # type: ignore[misc]
         found.append({
@@ -94,10 +85,8 @@ def measured(asked: tuple[str, str, tuple[Blind, Params]]) -> list[dict[str, Any
 
 def main() -> None:
     started = time.perf_counter()
-    filler = network(0.05 if harness.quick() else harness.minutes(24))
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        known = (filler, pool.apply(learned, (filler,))[1])
-        asked = [(damage, method, known) for damage in DAMAGES for method in methods(damage)]
+        asked = [(damage, method) for damage in DAMAGES for method in methods(damage)]
         found = list(chain(*pool.map(measured, asked, chunksize=1)))
     rows = []
     for damage in DAMAGES:
@@ -131,9 +120,7 @@ def main() -> None:
             "Wiener's filter with the best strength of each image, chosen with the truth at hand, where a known kernel "
             f"blurred and noise of σ {SIGMA} was added; 95% bootstrap intervals over images. Blurs: "
             + ", ".join(DAMAGES[damage] for damage in DAMAGES if damage not in LOST)
-            + ". `denoiser` ships with Limner and never saw these photographs. `learned` learned from "
-            f"Train400 to fill in lost pixels of many kinds for {filler.minutes:.3g} minutes of one core. Seconds of "
-            "one core."
+            + ". `denoiser` ships with Limner and never saw these photographs. Seconds of one core."
         ),
     )  # fmt: skip
 
