@@ -21,7 +21,7 @@ CATALOGUE = {
     "nearest": ("lists", "Nearest", "what did best on the most similar tasks"),
     "search": ("sampled", "Sampled", "what did best on like tasks, then a sampler"),
     "evolution": ("evolution", "Evolution", "a distribution over strategies, moved after every run"),
-    "metann": ("metann", "MetaNN", "a network that predicts curve and cost from the memory, one rung at a time"),
+    "metann": ("metann", "MetaNN", "a network that predicts score and cost from the memory, for whole runs or rungs"),
     "metacnn": ("metacnn", "MetaCNN", "the same, looking at the tasks' images themselves"),
 }
 """By name: module, class, and what it goes by."""

@@ -89,7 +89,7 @@ class Adviser(ABC):
 
     name = ""
     by_rungs = False
-    """Whether it proposes parts of runs, where runs can be paused."""
+    """Whether it can propose parts of runs, where runs can be paused."""
     remark = ""
     """What is to be known of how it advises on this task, in one sentence; empty where it is as always."""
 

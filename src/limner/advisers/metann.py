@@ -1,5 +1,5 @@
 """The adviser that predicts: a small network from (task, strategy, the curve so far) to score and cost, learned from
-the memory; it goes from rung to rung, and says with each which run to go on with, or which to begin."""
+the memory. Where runs can be paused it goes from rung to rung, and says which run to go on with, or which to begin."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from limner.advisers.base import Adviser, Case, Proposal, Told
 from limner.advisers.ensemble import Ensemble, Predicted, expected_improvement
 from limner.advisers.history import PastTask
 from limner.advisers.lists import nearest
-from limner.advisers.rungs import at_rungs, known_of, lessons, seen_of, standardised
+from limner.advisers.rungs import FARTHEST, at_rungs, known_of, lessons, seen_of, standardised
 from limner.memory.fingerprints import SCALES, Fingerprint
 from limner.seeds import derive
 
@@ -58,11 +58,12 @@ class Described(NamedTuple):
 
 class Learned(NamedTuple):
     """What the runs so far teach: the ensemble, and the runs' standardised scores at the rungs, ``(n, rungs)``, with
-    the best of each rung and what they were brought to that scale by, ``(rungs,)``."""
+    what they were brought to that scale by, ``(rungs,)``. ``best``: the best score of any run at any rung, as it is
+    (the higher the better)."""
 
     ensemble: Ensemble
     own: Tensor
-    best: Tensor
+    best: float
     centre: Tensor
     spread: Tensor
 
@@ -78,18 +79,22 @@ class Ways(NamedTuple):
 
 
 class MetaNN(Adviser):
-    """Proposes what promises most for what it costs, one rung at a time.
+    """Proposes what promises most for what it costs: whole runs, or one rung at a time.
 
     An ensemble learns from the runs on related tasks to predict, of a task's fingerprint, an encoded strategy and the
     scores at the rungs that it has come to, the score at a later rung and the logarithm of the seconds of a whole run.
     Scores are standardised for each task and rung, so that they can be compared. Runs on the task itself are brought to
     the same scale by where the ensemble's prediction of them lies, and learned as well. The proposal, one rung of a new
-    strategy or the next one of a paused run, has the largest expected improvement over the best at that rung (Jones et
-    al. 1998, eq. 15), EI = (μ − y*)·Φ(u) + σ·φ(u) with u = (μ − y*)/σ, divided by the predicted seconds of the rung, as
-    in Quick-Tune (Arango et al. 2024). The first is taken whole, for the rungs of all others are measured by it. What
-    is left of the budget when it is just enough goes to the end of the run begun that is predicted to end best, for
-    only what has ended can win. Where runs have one rung only, there is nothing to pause, and all of this holds of
-    whole runs.
+    strategy or the next one of a paused run i, has the largest
+
+        a(i) = max over rungs b of EI(i, b) / c(i, b),   EI = (μ − y*)·Φ(u) + σ·φ(u),   u = (μ − y*)/σ
+
+    with EI the expected improvement at rung b (Jones et al. 1998, eq. 15) over the best score y* of any run at any
+    rung, and c the predicted seconds from where the run stands to b. Only rungs count that what is left of the budget
+    allows: what cannot be had any more is worth nothing, and so the last of it goes to what was begun. Quick-Tune
+    (Arango et al. 2024) divides by cost as well, but asks of the next rung alone. The first run is taken whole, for the
+    rungs of all others are measured by it. Where runs have one rung only, there is nothing to pause, and all of this
+    holds of whole runs.
     """
 
     name = "metann"
@@ -119,26 +124,22 @@ class MetaNN(Adviser):
         if not ways.values:
             return None
         end = self._foretold(learned, ways, torch.full_like(ways.seen, rungs))
-        each = self._seconds_of_a_rung(ways, end)
-        next_rung = self._foretold(learned, ways, ways.seen + 1)
         if not own:
-            place, whole = int(end.mean.argmax()), True
+            place, rung, reason = int(end.mean.argmax()), rungs, self._reason("The largest predicted score", 0)
         else:
-            worth = expected_improvement(next_rung.mean, next_rung.deviation, learned.best[ways.seen]) / each
-            place, whole = 0 if drawn else int(worth.argmax()), False
-            last = self._last(ways, end.mean, each, left, seconds, float(each[place]))
-            place, whole = (place, whole) if last is None else (last, True)
-        rung = int(ways.seen[place]) + 1
+            worth, at = self._worth(learned, ways, self._seconds_of_a_rung(ways, end), left, seconds)
+            place = 0 if drawn else int(worth.argmax())
+            rung = int(ways.seen[place]) + 1
+            why = "The largest expected improvement for the predicted seconds"
+            if rungs > 1:
+                begun = ", going on with a paused run" if ways.seen[place] else ""
+                why += f", to be had at rung {int(at[place])} of {rungs}{begun}"
+            reason = drawn.reason if drawn else self._reason(why, len(own))
         expected = self._sign * float(learned.centre[-1] + learned.spread[-1] * end.mean[place]) if own else None
-        if drawn and place == 0 and not whole:
-            reason = drawn.reason
-        else:
-            reason = self._reason(rung, whole, len(own), bool(ways.seen[place]))
         evidence = tuple(task.sha256 for task in self.tasks)
-        to = None if whole or rung == rungs else rung
-        return Proposal(
-            ways.values[place], self.name, reason, expected, evidence, to, self._dropped(ways, end.mean, place)
-        )
+        drops = self._dropped(ways, end.mean, place)
+        to = rung if rung < rungs else None
+        return Proposal(ways.values[place], self.name, reason, expected, evidence, to, drops)
 
     @property
     def _scored(self) -> list[Told]:
@@ -146,17 +147,17 @@ class MetaNN(Adviser):
         on_way = self.case.rungs > 1
         return [told for told in self.told if (told.whole and told.score is not None) or (on_way and told.rungs)]
 
-    def _reason(self, rung: int, whole: bool, own: int, begun: bool) -> str:
-        rungs = self.case.rungs
-        reason = (
-            "The largest predicted score" if whole else "The largest expected improvement for the predicted seconds"
-        )
-        if rungs > 1:
-            if whole and own:
-                reason += ", taken to its end with what is left of the budget"
-            elif not whole:
-                reason += f" at rung {rung} of {rungs}" + (", going on with a paused run" if begun else "")
-        reason += f", after {own} runs here and {self._past_runs} on {len(self.tasks)} related tasks."
+    @property
+    def best(self) -> Told | None:
+        """The run with the best score so far, at its end or on its way; of equal ones the first."""
+        return max(self._scored, key=self._height, default=None)
+
+    def _height(self, told: Told) -> float:
+        """The best score of a run, at its end or on its way; the higher the better."""
+        return max(self._sign * score for score in (told.score, *told.rungs.values()) if score is not None)
+
+    def _reason(self, why: str, own: int) -> str:
+        reason = f"{why}, after {own} runs here and {self._past_runs} on {len(self.tasks)} related tasks."
         return f"{reason} {self.remark}" if self.remark else reason
 
     def described(self, rows: list[Rows]) -> Described:
@@ -194,22 +195,28 @@ class MetaNN(Adviser):
                 found[place] = max(told.seconds, INSTANT) / max(told.rungs)
         return found
 
-    def _last(
-        self, ways: Ways, ends: Tensor, each: Tensor, left: float | None, seconds: float | None, next_costs: float
-    ) -> int | None:
-        """The way to be gone to its end now, if one more rung elsewhere would leave too little for that: the best of
-        the paused runs for which there is enough, or of new ones where it is for none."""
-        rungs, first = self.case.rungs, len(ways.values) - len(ways.paused)
-        need = rungs - ways.seen
-        last_rungs = float("inf") if left is None else round(left * rungs)
-        last_seconds = float("inf") if seconds is None else seconds
-        enough = ((need <= last_rungs) & (need * each <= last_seconds)).nonzero().flatten().tolist()
-        possible = [place for place in enough if place >= first] or enough
-        if not possible:
-            return None
-        best = max(possible, key=lambda place: float(ends[place]))
-        short = last_rungs - 1 < need[best] or last_seconds - next_costs < float(need[best] * each[best])
-        return best if short else None
+    def _worth(
+        self, learned: Learned, ways: Ways, each: Tensor, left: float | None, seconds: float | None
+    ) -> tuple[Tensor, Tensor]:
+        """The acquisition a of each of the ways, and the rung where it is had, ``(n,)`` each; see the class.
+
+        each  seconds of a rung, ``(n,)``; ``left``, ``seconds``: the budget, see ``Adviser.propose``
+        """
+        room = self.case.rungs - ways.seen
+        if left is not None:
+            room = room.clamp(max=round(left * self.case.rungs))
+        if seconds is not None:
+            room = torch.minimum(room, (seconds / each).long())
+        room = room.clamp(min=1)  # the next rung may be begun as long as anything is left
+        rates: list[Tensor] = []
+        for further in range(1, self.case.rungs + 1):
+            to = (ways.seen + further).clamp(max=self.case.rungs)
+            found, spread = self._foretold(learned, ways, to), learned.spread[to - 1]
+            best = ((learned.best - learned.centre[to - 1]) / spread).clamp(max=FARTHEST)
+            gain = spread * expected_improvement(found.mean, found.deviation, best)
+            rates.append(torch.where(further <= room, gain / (further * each), -1.0))
+        worth, place = torch.stack(rates).max(0)
+        return worth, ways.seen + place + 1
 
     def _dropped(self, ways: Ways, ends: Tensor, chosen: int) -> tuple[dict[str, Any], ...]:
         """The paused runs that are held no longer: those predicted to end worst, where there are too many."""
@@ -291,7 +298,7 @@ class MetaNN(Adviser):
             self._first.learn(*self._past)
         if not own:
             assert self._first is not None  # where nothing at all is known, nothing is predicted
-            return Learned(self._first, scores, torch.zeros(rungs), torch.zeros(rungs), torch.ones(rungs))
+            return Learned(self._first, scores, 0.0, torch.zeros(rungs), torch.ones(rungs))
         centre, spread = self._scale(values, scores)
         standard = standardised(scores, centre, spread)
         shares = [1.0 if told.whole else max(told.rungs) / rungs for told in own]
@@ -302,9 +309,7 @@ class MetaNN(Adviser):
             parts.append((inputs, targets, weights, runs + len(own)))
         ensemble = Ensemble(parts[0][0].shape[1], self.case.seed)
         ensemble.learn(*_joined(parts))
-        overall = known_of(standard.flatten()).max()
-        best = [known_of(column).max() if column.isfinite().any() else overall for column in standard.T]
-        return Learned(ensemble, standard, torch.stack(best), centre, spread)
+        return Learned(ensemble, standard, max(map(self._height, own)), centre, spread)
 
     def _scale(self, values: Sequence[dict[str, Any]], scores: Tensor) -> tuple[Tensor, Tensor]:
         """Centre and spread of the scores here at each rung, ``(rungs,)``: where the prediction of the runs here lies,

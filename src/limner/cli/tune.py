@@ -56,6 +56,13 @@ def tune(
             help="Who proposes: search (a sampler), nearest, portfolio, evolution, metann, metacnn, random or default.",
         ),
     ] = "search",
+    rungs: Annotated[
+        bool,
+        typer.Option(
+            "--rungs",
+            help="Take runs of steps a quarter at a time, and go on with what promises most (of metann and metacnn).",
+        ),
+    ] = False,
     start: Annotated[str, typer.Option(metavar="MODEL", help=f"{options.MODELS}.")] = "scratch",
     option: Annotated[
         list[str] | None,
@@ -91,6 +98,7 @@ def tune(
             each=each,
             sampler=sampler,
             adviser=adviser,
+            rungs=rungs,
             start=start,
             options=show.pairs(option),
             fields=show.pairs(field),

@@ -158,16 +158,17 @@ def mapped(session: Session) -> list[Mapped]:
     return list(found.values())
 
 
-def _scored(*columns: Any) -> Select[Any]:
-    """Columns of whole, finished runs with their meta-labels."""
-    return (
+def _scored(*columns: Any, whole: bool = True) -> Select[Any]:
+    """Columns of finished runs with their meta-labels; ``whole``: only of those that went on to their end."""
+    found = (
         select(*columns)
         .select_from(RunRow)
         .join(TaskRow, TaskRow.sha256 == RunRow.task_sha256)
         .join(EvaluationRow, (EvaluationRow.owner == RunRow.id) & (EvaluationRow.metric == _METRIC))
         .join(LearnerRow, LearnerRow.sha256 == RunRow.learner_sha256)
-        .where(RunRow.state == "finished", RunRow.lineage["ended_early"].as_string().is_(None))
+        .where(RunRow.state == "finished")
     )
+    return found.where(RunRow.lineage["ended_early"].as_string().is_(None)) if whole else found
 
 
 def busiest(session: Session) -> dict[str, list[tuple[str, str]]]:
@@ -203,7 +204,9 @@ def _best(session: Session, keys: Sequence[str]) -> dict[str, Best]:
             RunRow.task_sha256.label("task"), EvaluationRow.extractor, LearnerRow.kind, LearnerRow.options,
             LearnerRow.image_shape, RunRow.strategy_sha256, EvaluationRow.metric, EvaluationRow.value,
             EvaluationRow.low, EvaluationRow.high, RunRow.seconds, place,
+            RunRow.lineage["ended_early"].as_integer().label("ended_early"),
             func.count().over(partition_by=among).label("runs"),
+            whole=False,
         )
         .where(RunRow.task_sha256.in_(keys))
         .subquery()
@@ -223,8 +226,11 @@ def _best(session: Session, keys: Sequence[str]) -> dict[str, Best]:
     defaults = {tuple(of): float(value) for *of, value in session.execute(usual)}
     return {
         row.task: Best(
-            row.kind, in_words(row.kind, row.image_shape, row.options, Strategy.from_json(row.content)), row.metric,
-            row.value, row.low, row.high, row.seconds, row.runs, defaults.get((row.task, row.extractor, row.kind)),
+            row.kind,
+            in_words(row.kind, row.image_shape, row.options, Strategy.from_json(row.content))
+            + (f", as at step {row.ended_early:,}" if row.ended_early else ""),
+            row.metric, row.value, row.low, row.high, row.seconds, row.runs,
+            defaults.get((row.task, row.extractor, row.kind)),
         )
         for row in session.execute(query)  # the features that most runs were scored on come last
     }  # fmt: skip

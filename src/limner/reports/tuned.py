@@ -72,8 +72,8 @@ def remark(trial: Tried) -> str:
     if trial.state == "paused":
         return f"paused at step {trial.steps:,}"
     if trial.ended_early:
-        told = f"given up at step {trial.ended_early:,}: {trial.reason}"
-        return told if trial.reason else f"ended early, at step {trial.ended_early:,}"
+        step = f"{trial.ended_early:,}"
+        return f"kept as at step {step}: {trial.reason}" if trial.reason else f"ended early, at step {step}"
     return trial.reason or ("" if trial.state == "finished" else trial.state)
 
 
@@ -108,13 +108,14 @@ def _clear(default: Score, winner: Score, better: str) -> bool:
 def trial_plot(made: Tuned) -> Plot:
     """The score of each run, and the best so far as a line; crosses ended early."""
     score = words.label(made.metric)
-    whole = [trial for trial in made.trials if trial.score is not None and not trial.ended_early]
+    scored = [trial for trial in made.trials if trial.score is not None]
+    whole = [trial for trial in scored if not trial.ended_early]
     sources = list(dict.fromkeys(trial.source for trial in made.trials))
     best: list[float] = []
-    for trial in whole:
+    for trial in scored:
         value = float(trial.score or 0.0)
         best.append(value if not best else max(best[-1], value) if made.better == "higher" else min(best[-1], value))
-    at = [trial.number + 1 for trial in whole]
+    at = [trial.number + 1 for trial in scored]
 
     def draw(axes: Any) -> None:
         axes.step(
@@ -126,7 +127,7 @@ def trial_plot(made: Tuned) -> Plot:
             label = SOURCES.get(source, source)
             places, scores = [trial.number + 1 for trial in of_it], [trial.score for trial in of_it]
             axes.plot(places, scores, "o", color=colour, markersize=5, label=label, linestyle="none")
-        early = [trial for trial in made.trials if trial.score is not None and trial.ended_early]
+        early = [trial for trial in scored if trial.ended_early]
         if early:
             axes.plot([trial.number + 1 for trial in early], [trial.score for trial in early], "x", color=INK,
                       markersize=5, label="ended early", linestyle="none")  # fmt: skip

@@ -162,9 +162,7 @@ def _row(asked: Asked, place: int, plan: Plan, memory: Memory, metric: str) -> d
     runs = runs_called(memory, f"{plan.called}{place:04}-")
     ended = [run for run in runs if run["state"] in ("finished", "collapsed", "failed")]
     scores = [
-        (run["scores"][metric]["value"], run["name"].endswith("-default"))
-        for run in ended
-        if metric in run["scores"] and not run["lineage"].get("ended_early")
+        (run["scores"][metric]["value"], run["name"].endswith("-default")) for run in ended if metric in run["scores"]
     ]
     choose = max if metric in HIGHER_IS_BETTER else min
     state, reason = (WHOLE if len(ended) >= plan.runs else BEGUN), ""

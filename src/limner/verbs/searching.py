@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shutil
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.memory.liveness import Claimed
 from limner.types import Score, Scores
+from limner.verbs.holding import Holding, kept_at
 from limner.verbs.rungs import GIVEN_UP, rungs_of
 from limner.verbs.trials import Subject, Way
 
@@ -37,7 +37,7 @@ class Tried:
     """One run of a search. ``values`` are those of the space; ``score`` is ``None`` where it could not be scored.
 
     source  ``default``, ``past`` (the best of a similar task), or the sampler's or adviser's name
-    ended_early  the step at which it was given up; 0 where it was not
+    ended_early  the step whose parameters it was left with, where that is not its end; 0 where it is
     state  as the memory keeps it; ``paused``: not at its end yet, at ``steps``
     """
 
@@ -59,7 +59,7 @@ class Going:
     """A search of a ``subject`` by ``metric``; its runs in the memory have names that begin with ``called``.
 
     adviser  who proposes (see ``limner.advisers``); ``sampler``: of the adviser ``search``
-    held     where paused runs are held, if the adviser goes from rung to rung; ``None``: there are only whole runs
+    held     where paused runs are held, if the adviser is to go from rung to rung; ``None``: there are only whole runs
     """
 
     def __init__(
@@ -75,14 +75,13 @@ class Going:
         held: Path | None = None,
     ) -> None:
         from limner.advisers import adviser as made
-        from limner.advisers import kind
         from limner.advisers.base import Case
         from limner.memory.thumbnails import thumbnails
         from limner.spaces.search import Search
 
         self.memory, self.subject, self.called = memory, subject, called
         self.metric, self.higher, self.progress = metric, higher, progress
-        self.held = held if subject.rungs > 1 and kind(adviser).by_rungs else None
+        self.held = Holding(held) if held is not None and subject.rungs > 1 else None
         self.rungs = 1 if self.held is None else subject.rungs
         seed = subject.task.seed
         self.search: Search = Search(subject.space, "random", seed, higher)  # knows which run is hopeless
@@ -153,19 +152,9 @@ class Going:
             return state
         if self.held is None or state == "running":
             return ""
-        if self._is_held(self._place(record["id"], record["lineage"])):
+        if self.held.has(self.held.place(record["id"], record["lineage"])):
             return "paused"
         return "gone" if "paused" in (record["lineage"] or {}) else ""
-
-    def _place(self, run: str, lineage: dict[str, Any] | None = None) -> Path:
-        """Where the run is held while it is paused."""
-        assert self.held is not None
-        return Path((lineage or {}).get("held") or self.held / run)
-
-    def _is_held(self, place: Path) -> bool:
-        from limner.engine import checkpoint
-
-        return (place / checkpoint.NAME).exists()
 
     def _rungs_of(self, curve: list[dict[str, Any]], strategy: Strategy) -> dict[int, float]:
         """The scores at the rungs, of a curve as the memory keeps it."""
@@ -195,7 +184,7 @@ class Going:
     def go(self, runs: int | None, seconds: float | None) -> str:
         """Try until the budget is spent; how it ended: ``finished``, ``stopped``, or ``claimed`` by another process.
 
-        Runs that are paused then are given up: each is kept as one of fewer steps.
+        Runs that are paused then are given up: each is kept as one of fewer steps, and can be the best.
         """
         self._begun, self._before = time.monotonic(), math.fsum(trial.seconds for trial in self.trials)
         try:
@@ -205,8 +194,8 @@ class Going:
             for paused in [trial for trial in self.trials if trial.state == "paused"]:
                 if not self._try(Proposal(paused.values, paused.source, GIVEN_UP, rung=0)):
                     return "stopped"
-            if self.held is not None and self.held.exists():
-                shutil.rmtree(self.held)
+            if self.held is not None:
+                self.held.close()
         except Claimed:
             return "claimed"
         return "finished"
@@ -252,11 +241,14 @@ class Going:
         place: Path | None = None
         if paused:
             record = self.memory.resume_run(paused[0].run, claims)
-            run, place = record["id"], self._place(record["id"], record["lineage"])
+            assert self.held is not None  # else nothing would be paused
+            run, place = record["id"], self.held.place(record["id"], record["lineage"])
+            if proposal.rung != 0:
+                self.held.secure(place, self._on_way[number], self.higher)
         else:
             run = self._begun_run(proposal, learner, strategy, claims)
             if self.held is not None:
-                place = self._place(run)
+                place = self.held.place(run)
         rungs: dict[int, float] = {}
 
         def worse(rung: int, at: float) -> bool:
@@ -272,6 +264,9 @@ class Going:
             if by_hand and "paused" not in made.lineage:
                 raise KeyboardInterrupt
             made.state = state = "paused" if by_hand else made.state
+            if place is not None and state != "paused":
+                self._at_its_best(made, trial.values, number, place)
+                state = made.state
         except KeyboardInterrupt:
             self.memory.fail_run(run, STOPPED)
             self.search.observe(trial, None)
@@ -296,13 +291,25 @@ class Going:
         tried = self._tried(number, run, source, trial.values, record)
         self.search.observe(trial, tried.score, not tried.ended_early)
         self._keep(tried, rungs)
-        if place is not None and state != "paused" and place.exists():
-            shutil.rmtree(place)
+        if self.held is not None and place is not None and state != "paused":
+            self.held.release(place)
         if self.progress:
             self._tell(tried)
         if by_hand:
             return False
         return all(self._try(Proposal(values, source, GIVEN_UP, rung=0)) for values in proposal.drops)
+
+    def _at_its_best(self, made: Run | Outcome, values: dict[str, Any], number: int, place: Path) -> None:
+        """Take a run that has ended back to the rung that it went on from, if it scored better there."""
+        copied = None if self.held is None else self.held.secured(place)
+        if copied is None:
+            return
+        rung, copy = copied
+        sign = 1.0 if self.higher else -1.0
+        found = None if made.state != "finished" or made.scores is None else made.scores.values.get(self.metric)
+        if found is None or not sign * found.value >= sign * self._on_way[number][rung]:
+            before = self.subject.attempt(values, lambda rung, at: False, f"run {number + 1}", Way(copy, 0))
+            kept_at(made, before)
 
     def _begun_run(self, proposal: Proposal, learner: dict[str, Any], strategy: Strategy, claims: str) -> str:
         """Begin a run of what was proposed, and keep why; its id."""
@@ -327,29 +334,40 @@ class Going:
 
     def _tell(self, tried: Tried) -> None:
         rungs = self._on_way[tried.number]
-        score = rungs[max(rungs)] if tried.state == "paused" and rungs else tried.score
+        score = rungs.get(max(rungs, default=0), tried.score) if tried.state == "paused" else tried.score
         shown = "no score" if score is None else f"{self.metric.replace('_', ' ')} {score:.4g}"
         if tried.state == "paused":
             shown += f" (paused, {max(rungs, default=0)} of {self.rungs})"
         elif tried.ended_early:
-            shown += " (given up)" if tried.reason else " (ended early)"
+            shown += f" (kept as at step {tried.ended_early:,})" if tried.reason else " (ended early)"
         elif tried.reason:
             shown += f" ({tried.reason})"
-        best = self._best()
-        so_far = "" if best is None else f"; best {self.trials[best].score:.4g}, of run {best + 1}"
+        best = self._best(on_way=True)
+        so_far = "" if best is None else f"; best {self._height(self.trials[best]):.4g}, of run {best + 1}"
         print(f"tune: run {tried.number + 1}, {tried.source}: {shown}{so_far}", file=sys.stderr, flush=True)
 
-    def _best(self) -> int | None:
-        whole = [trial for trial in self.trials if trial.score is not None and not trial.ended_early]
+    def _height(self, trial: Tried) -> float | None:
+        """The score of a run; of a paused one the best at a rung, which it can still be taken back to."""
+        if trial.state != "paused":
+            return trial.score
+        return (max if self.higher else min)(self._on_way[trial.number].values(), default=None)
+
+    def _best(self, on_way: bool = False) -> int | None:
+        """The number of the best run, whole or ended early, of equal ones the first; ``on_way``: paused ones too."""
+        among = [(trial, self._height(trial)) for trial in self.trials if on_way or trial.state != "paused"]
         sign = -1.0 if self.higher else 1.0
-        return min(whole, key=lambda trial: (sign * (trial.score or 0.0), trial.number)).number if whole else None
+        found = [(sign * score, trial.number) for trial, score in among if score is not None]
+        return min(found)[1] if found else None
 
     def winner(self) -> int:
-        """The number of the best run; of equal ones the first."""
-        best = self._best()
+        """The number of the best run that has ended, at its end or before; of equal ones the first."""
+        best, with_paused = self._best(), self._best(on_way=True)
         if best is None:
             why = next((trial.reason for trial in self.trials if trial.reason), "it was stopped before the first ended")
             raise LimnerError(f"none of the {len(self.trials)} runs of this search could be scored: {why}")
+        if with_paused is not None and self.trials[with_paused].state == "paused":
+            told = f"{self.metric.replace('_', ' ')} {self._height(self.trials[with_paused]):.4g}"
+            self.notes.append(f"run {with_paused + 1}, which is paused, was the best so far ({told}); --resume ends it")
         return best
 
     def record(self, number: int) -> dict[str, Any]:

@@ -34,7 +34,8 @@ HELD = "paused"
 """In a search's directory: where paused runs are held."""
 
 WINNER = "winner.json"
-"""In a search's directory: the best run's learner, strategy and, of an estimator, its recipe."""
+"""In a search's directory: the best run's learner and strategy, the step that it was kept at where that is not its end,
+and of an estimator its recipe."""
 
 
 @dataclass
@@ -105,6 +106,7 @@ def tune(
     each: str | None = None,
     sampler: str = "tpe",
     adviser: str = "search",
+    rungs: bool = False,
     start: str = "scratch",
     options: dict[str, Any] | None = None,
     fields: dict[str, Any] | None = None,
@@ -125,9 +127,9 @@ def tune(
              in time at most a tenth. A fit of an estimator that takes longer is ended, and has failed
     adviser  who proposes after the default: ``search`` (the best of like tasks, then a sampler), ``nearest``,
              ``portfolio``, ``evolution``, ``metann``, ``metacnn``, ``random`` or ``default``; see ``limner.advisers``.
-             ``metann`` and ``metacnn`` take runs of steps one part at a time, and pause them; those still paused when
-             the budget is spent are given up
     sampler  of ``search``: ``tpe``, ``cma-es``, ``gp`` or ``random``
+    rungs    of the advisers ``metann`` and ``metacnn``: take runs of steps one part at a time, pause them, and go on
+             with what promises most. Those still paused when the budget is spent are kept as they are, and can win
     options, fields  of the learner and of the strategy, held at these values; all else in the space is searched
     resume   go on with the same search, which the memory knows
 
@@ -140,13 +142,16 @@ def tune(
     Every run is one of the memory; the memory is all that ``resume`` needs. Raises :class:`LimnerError` for what cannot
     be searched, and where the same search is in the memory already and neither ``resume`` nor another seed is given.
     """
-    from limner.advisers import check
+    from limner.advisers import kind
     from limner.memory import Memory
     from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
     from limner.memory.schema import content_id, plain
     from limner.reports import tuned
 
-    check(adviser)
+    if rungs and not kind(adviser).by_rungs:
+        raise LimnerError(f"the adviser {adviser} proposes whole runs; leave --rungs out, or take --adviser metann")
+    if rungs and learner.startswith(ESTIMATOR):
+        raise LimnerError(f"{learner} takes no steps, so that a fit of it cannot be paused; leave --rungs out")
     if sampler != "tpe" and adviser != "search":
         raise LimnerError(f"the adviser {adviser} uses no sampler; leave --sampler out, or take --adviser search")
     runs, seconds = most(budget)
@@ -157,18 +162,20 @@ def tune(
     limited = asked
     if each is None and seconds is not None and learner.startswith(ESTIMATOR):  # the search is the same without it
         limited = asked._replace(each=Budget(None, max(seconds / SHARE, LEAST_SECONDS)))
-    search_id = content_id({**asked._asdict(), "each": each, "sampler": sampler, "adviser": adviser})[:10]
+    chosen = {"sampler": sampler, "adviser": adviser} | ({"rungs": True} if rungs else {})
+    search_id = content_id({**asked._asdict(), "each": each, **chosen})[:10]
     directory = directories.claim(out or Path("runs") / f"tune-{search_id}", "tune", force or resume)
     with Memory.open(memory) as remembered:
         subject = subject_of(limited, remembered, progress)
         metric = META_LABEL[subject.task.goal]
         higher = metric in HIGHER_IS_BETTER
         going = Going(
-            remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser, directory / HELD
-        )
+            remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser,
+            directory / HELD if rungs else None,
+        )  # fmt: skip
         going.recall(resume)
         if not (resume and _is_of(search_id, directory)):  # what is paused is held there
-            request = {"verb": "tune", "search": search_id, "sampler": sampler, "adviser": adviser, **asked._asdict()}
+            request = {"verb": "tune", "search": search_id, **chosen, **asked._asdict()}
             directories.begin(directory, request)
         state = going.go(runs, seconds)
         if state == "claimed":
@@ -181,13 +188,14 @@ def tune(
             adviser=adviser, trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(),
             default=subject.space.default,
             held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
-            command=_command(asked, sampler, adviser, budget, each), use=_use(going.trials[winner], learner, directory),
-            state=state, notes=[*subject.images.notes, *going.notes],
+            command=_command(asked, sampler, adviser, rungs, budget, each),
+            use=_use(going.trials[winner], learner, directory), state=state,
+            notes=[*subject.images.notes, *going.notes],
         )  # fmt: skip
         record = going.record(winner)
     best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": made.best.values}
-    recipe = record["lineage"].get("recipe")
-    directories.write_json(directory / WINNER, best | ({} if recipe is None else {"recipe": recipe}))
+    best |= {name: record["lineage"][name] for name in ("recipe", "ended_early") if name in record["lineage"]}
+    directories.write_json(directory / WINNER, best)
     directories.write_json(directory / "tune.json", plain(made.to_json()))
     tuned.write(made)
     return made
@@ -248,7 +256,7 @@ def _count(task: Any) -> int:
     return 0 if task.query is None else len(task.query)
 
 
-def _command(asked: Asked, sampler: str, adviser: str, budget: str | None, each: str | None) -> str:
+def _command(asked: Asked, sampler: str, adviser: str, rungs: bool, budget: str | None, each: str | None) -> str:
     """The command of the search, for a reader."""
     words = ["limner", "tune", asked.spec, asked.learner]
     given = {"--shots": asked.shots, "--degradation": asked.degradation, "--budget": budget, "--each": each}
@@ -257,6 +265,7 @@ def _command(asked: Asked, sampler: str, adviser: str, budget: str | None, each:
     given["--start"] = None if asked.start == "scratch" else asked.start
     for name, value in given.items():
         words += [] if value is None else [name, str(value)]
+    words += ["--rungs"] if rungs else []
     for option, pairs in (("--option", asked.options), ("--set", asked.fields)):
         for name, value in pairs.items():
             words += [option, f"{name}={spelt(value)}"]
