@@ -475,9 +475,11 @@ def test_a_run_with_a_head_is_read_back_with_it(tmp_path):
     assert torch.equal(*made)
 
 
-@pytest.mark.parametrize("options", [{"head": 4}, {"maps": 2}])
-def test_a_head_that_cannot_be_is_told(options):
-    with pytest.raises(LimnerError, match="odd side"):
+@pytest.mark.parametrize(
+    ("options", "told"), [({"head": 4}, "odd side"), ({"head": 99}, "up to 15"), ({"maps": 2}, "there is none")]
+)
+def test_a_head_that_cannot_be_is_told(options, told):
+    with pytest.raises(LimnerError, match=told):
         learner(**options)
 
 
@@ -524,3 +526,36 @@ def test_a_start_for_colour_keeps_its_further_maps_in_grey(network):
     alike, mended = grey._seen(fewer, image, torch.full((1,), 0.1))
     assert torch.allclose(mended, made.mean(1, keepdim=True), atol=1e-6)
     assert torch.allclose(alike[:, 2:], seen[:, 6:], atol=1e-6)
+
+
+def test_what_a_run_with_a_head_shows_of_itself_has_the_head():
+    from limner.engine.pictures import pictured, translated_bytes
+
+    net, batch = learner(side=24, head=5), sharp_and_blurred()
+    pairs = Pairs(*(ImageSet((batch[side] * 255).round().byte(), side) for side in ("inputs", "images")))
+    task, params = Task("restore", "pairs", pairs, None), net.init(0)
+    few = batch_of(pairs)
+    assert pictured(net, params, task, few, 0) == pictured(net, net.finish(params, few, random()), task, few, 0)
+    bare = learner(side=24)
+    assert pictured(net, params, task, few, 0) != pictured(bare, params, task, few, 0)
+    assert not torch.equal(
+        *(translated_bytes(net, one, few["inputs"]) for one in (params, net.finish(params, few, random())))
+    )
+
+
+def test_a_start_learned_by_ridge_is_adapted_in_closed_form():
+    from limner.memory.adviser import _as_in_training
+
+    strategy = Strategy(steps=200, evaluate_every=50)
+    assert _as_in_training(strategy, MetaPlan("ridge").to_json()).steps == 0
+    assert _as_in_training(strategy, MetaPlan("maml").to_json()).steps == 200
+
+
+def test_no_head_is_what_a_start_without_one_has(capsys, tmp_path):
+    clean = pictures(12, 64).images
+    damaged = parse("blur(gaussian,width=1)")(clean.float() / 255, random())
+    given = [files(tmp_path / "damaged", (damaged * 255).round().byte()), files(tmp_path / "clean", clean)]
+    asked = ["adapt", "restore", *given, "--budget", "1steps", "--strategy", "adapted", "-o"]
+    assert main([*asked, "head=0", "--out", str(tmp_path / "run")]) == 0
+    assert main([*asked, "width=7", "--out", str(tmp_path / "other")]) == 2
+    assert "fixes the learner's options" in capsys.readouterr().err

@@ -40,7 +40,8 @@ StrategyName = Annotated[
         "--strategy",
         metavar="NAME",
         help="A strategy by its name: adapted, amortised, scratch, implicit-likelihood, freeze-critic, modulation, "
-        "low-rank, distance-preserving, closed-form (default: as advised; limner recommend lists them).",
+        "low-rank, distance-preserving; to restore from pairs closed-form (default: as advised; limner recommend lists "
+        "them).",
     ),
 ]
 StrategyFields = Annotated[

@@ -20,16 +20,16 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
     """A PNG of what the learner makes with ``params``, or ``None`` where it makes no images.
 
     Of a translator: inputs held back (or learned from, where none are), what it makes of them, and where they have one,
-    what they should have become. ``few`` are images learned from, for what is fitted before a sample.
+    what they should have become. ``few`` are images learned from, for what is fitted before.
     """
+    finished = learner.finish(params, few, generator(seed, "finish"))
     if "sample" in learner.answers:
-        finished = learner.finish(params, few, generator(seed, "finish"))
         return grid_png(sample_bytes(learner, finished, _SAMPLES, seed))
     shown = task.query or task.support
     if not {"translate", "restore"} & set(learner.answers) or not isinstance(shown, TwoSided):
         return None
     some: TwoSided = shown.select(torch.arange(min(_EXAMPLES, len(shown))))
-    made = translated_bytes(learner, params, batch_of(some)["inputs"])
+    made = translated_bytes(learner, finished, batch_of(some)["inputs"])
     rows = [some.inputs.images, made] + ([some.targets.images] if isinstance(shown, Pairs) else [])
     return grid_png(in_rows(rows), columns=len(some))
 

@@ -264,13 +264,17 @@ class Session:
                 return self.whole(params)  # a start that was unsound already: nothing can be fitted to it
             return self.finished(params)
 
+        begun = time.perf_counter()
+        fitted = finish(training.average or training.params)
+        if not training.step:  # what was fitted is then all that it cost
+            training.seconds += time.perf_counter() - begun
         return Run(
             learner=self.plain,
             task_name=self.task.name,
             source=self.task.source,
             strategy=self.strategy,
             seed=self.seed,
-            params=finish(training.average or training.params),
+            params=fitted,
             best=finish(training.best) if training.best else None,
             state=state,
             curve=[*(decided.curve() if decided else ()), *training.curve],

@@ -23,6 +23,8 @@ _LEAST_SQUARE = 1e-10
 _FITTED = 2**20
 """How many pixels the head is fitted to at most."""
 HEAD = "fitted.head."
+WIDEST = 15
+"""The largest side of the head's windows: what is solved for grows with its square, the time with its sixth power."""
 
 LOSSES = ("l2", "l1", "charbonnier")
 
@@ -87,11 +89,11 @@ class Restorer:
                     f"that can be told which pixels were lost: {' or '.join(TOLD)}"
                 )
             self.options["lost"] = lost
-        if head or maps:
-            if head % 2 == 0:
-                raise LimnerError(
-                    f"head={head} and maps={maps} do not go together; give the head's windows an odd side, such as 5"
-                )
+        if maps and not head:
+            raise LimnerError(f"maps={maps} are for a head, and there is none; give a head with them, such as head=5")
+        if head:
+            if not 0 < head <= WIDEST or head % 2 == 0:
+                raise LimnerError(f"head={head} cannot be; give its windows an odd side up to {WIDEST}, such as 5")
             self.options |= {"head": head, "maps": maps}
         channels = image_shape[0]
         build(network, channels, 1, depth)  # a depth that is too small is told at once

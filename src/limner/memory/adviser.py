@@ -367,8 +367,10 @@ def _advice(item: Candidate, rank: int) -> Recommendation:
 
 def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy:
     """The strategy with the inner loop that a start was meta-learned with, for it was made to be adapted so."""
-    if plan is None or ALGORITHMS[plan["algorithm"]].outer == "closed form":
+    if plan is None:
         return strategy
+    if ALGORITHMS[plan["algorithm"]].outer == "closed form":
+        return strategy.replace(steps=0, evaluate_every=0)
     return strategy.replace(
         optimiser=plan["inner_optimiser"], learning_rate=plan["inner_rate"], betas=tuple(plan["inner_betas"]),
         player_rates=dict(plan["player_rates"]), batch=plan["inner_batch"] or strategy.batch,

@@ -116,8 +116,9 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "restore": (
         Entry("adapted", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=200,
               evaluate_every=50, rehearsal=0.75), "few steps teach it yours as well"),
-        Entry("closed-form", "restorer", True, _RESTORER.replace(steps=0), "a last linear layer is fitted to your "
-              "pairs at once", {"head": 5}),
+        Entry("closed-form", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=0,
+              evaluate_every=0, rehearsal=0.75), "a last linear layer, on windows of 5×5 pixels of your damaged images "
+              "and of what the start makes of them, is fitted to your pairs at once by ridge regression", {"head": 5}),
         Entry("scratch", "restorer", False, _RESTORER.replace(warmup=100, ema=0.999), "a small U-Net, which looks far "
               "around each pixel, learns more of it in the same time than a chain of convolutions",
               {"network": "unet", "width": 24, "depth": 8}),

@@ -219,7 +219,7 @@ def strategy_in_words(strategy: Strategy) -> str:
     '200 steps of Adam at rate 0.001, each on all images.'
     """
     if not strategy.steps:
-        return "No steps: the start as it is, with what is fitted to the images without any."
+        return "No steps: the start as it is, and what is fitted to the images in closed form."
     budget = f"{strategy.steps:,} steps"
     if strategy.seconds:
         budget = (

@@ -193,7 +193,7 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
 
     description = classes.of_start(begun.learner_description, task, start)
     network = rebuild(restoration.fitted(description, task.support.shape, options))
-    if any(network.options.get(name) != value for name, value in (options or {}).items()):
+    if any(network.options.get(name, None if value else value) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
             "--start scratch"
@@ -220,7 +220,9 @@ def judge_of(learner: Learner, task: Task, seed: int) -> Callable[[Params], dict
         return right
     if task.goal == "restore":
         assert isinstance(query, TwoSided)
-        return lambda params: restoration.scored(learner, params, query, len(task.support), seed).plain()
+        return lambda params: restoration.scored(
+            learner, restoration.finished(learner, params, task, seed), query, len(task.support), seed
+        ).plain()
     if isinstance(query, TwoSided) and isinstance(task.support, TwoSided):
         known = some_of(task.support.targets, seed)
         return lambda params: translation.scored(learner, params, query, known, seed, bootstraps=0).plain()

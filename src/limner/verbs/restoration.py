@@ -87,8 +87,21 @@ def fitted(
     """
     if description["kind"] != "restorer":
         return description
-    given = {"head": options["head"]} if options and "head" in options else {}
-    return {**description, "image_shape": list(shape), "options": {**description["options"], **given}}
+    its = dict(description["options"])
+    if options and "head" in options and not (its.get("maps") and not options["head"]):
+        its["head"] = options["head"]
+    return {**description, "image_shape": list(shape), "options": its}
+
+
+def finished(learner: Learner, params: Params, task: Task, seed: int) -> Params:
+    """The parameters with the head that is fitted to the task's pairs, where the learner has one."""
+    from limner.learners import batch_of
+    from limner.learners.base import ClosedForm
+    from limner.seeds import generator
+
+    if not isinstance(learner, ClosedForm) or not learner.closed_form:
+        return params
+    return learner.finish(params, batch_of(task.support), generator(seed, "finish"))
 
 
 def in_grey(model: StoredModel) -> StoredModel:
@@ -123,7 +136,7 @@ def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits
 
 def rehearsal_of(strategy: Strategy, begun: StoredModel | None, task: Task) -> float:
     """The strategy's ``rehearsal`` where the task is of pairs and the start's own damage is known, else 0."""
-    return strategy.rehearsal if are_given(task.support) and _learned_from(begun) else 0.0
+    return strategy.rehearsal if strategy.steps and are_given(task.support) and _learned_from(begun) else 0.0
 
 
 def are_given(images: ImageSet) -> bool:
