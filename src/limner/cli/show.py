@@ -342,7 +342,7 @@ def _adaptation(test: dict[str, Any]) -> None:
     count = len(next(iter(steps.values())))
     places = [place for place in (0, 1, 2, 3, 5, 10, 15, 20, 30, 50) if place < count]
     columns = ["", *("before" if place == 0 else f"{place} step{'' if place == 1 else 's'}" for place in places)]
-    columns = columns if count > 1 else ["", "by prototypes"]
+    columns = columns if count > 1 else ["", "in closed form"]
     cells = [
         [value_label(name, steps), *(f"{number(pairs[place][0])} ± {number(pairs[place][1])}" for place in places)]
         for name, pairs in steps.items()

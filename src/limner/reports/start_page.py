@@ -233,7 +233,7 @@ def _rows(made: Start, seen: Trajectory | None) -> list[dict[str, str]]:
             "name": start_words.value_label(name, seen.values),
             "after": shown[min(learned, len(shown) - 1)],
         }
-        row["steps"] = f"after {learned} step{'' if learned == 1 else 's'}" if len(shown) > 1 else "by prototypes"
+        row["steps"] = f"after {learned} step{'' if learned == 1 else 's'}" if len(shown) > 1 else "in closed form"
         row["before"] = shown[0] if len(shown) > 1 else ""
         row["longest"] = shown[-1] if len(shown) - 1 > learned else ""
         rows.append(row | {"most": f"after {len(shown) - 1} steps"})
