@@ -27,14 +27,15 @@ from limner.meta import MetaPlan, learn
 from limner.meta.inner import Episode, Inner
 from limner.seeds import generator
 from limner.tasks import Damaged, DegradationFamily, ImageSet, Task
-from limner.types import Batch, Params
+from limner.types import FITTED, Batch, Params
 
 SEED, PATCH, SIDE = 0, 40, 160
 MINUTES = 90.0
 """Of one core for all training: half for the first half of every network, the rest for their second halves."""
 
 NETWORK = {"network": "dncnn", "width": 32, "depth": 7, "head": 5, "maps": 8}
-"""Head and maps were chosen on the validation damage; networks that fit no head have them and use neither."""
+"""The head's window was chosen on the validation damage, that it has maps on what is judged on. Networks that fit no
+head have them and use neither."""
 SEEN = (
     "one_of(gaussian(5..40),poisson(30..200),salt_and_pepper(0.01..0.05),"
     "blur(gaussian,width=0.5..1.2)+gaussian(2..10))+quantise(8)"
@@ -114,7 +115,7 @@ def trained(images: ImageSet, minutes: float, start: Params | None) -> Params:
         learning_rate=rate, batch=16, steps=ENDLESS, seconds=60 * minutes, schedule="cosine", clip=1.0, ema=0.999
     )
     found = fit(learner, task, strategy, seed=SEED, start=start).params
-    return {name: value for name, value in found.items() if not name.startswith("fitted.")}
+    return {name: value for name, value in found.items() if not name.startswith(FITTED)}
 
 
 def pairs_of(images: Tensor, damage: str, count: int, label: str) -> Batch:

@@ -22,12 +22,13 @@ def pictured(learner: Learner, params: Params, task: Task, few: Batch, seed: int
     Of a translator: inputs held back (or learned from, where none are), what it makes of them, and where they have one,
     what they should have become. ``few`` are images learned from, for what is fitted before.
     """
-    finished = learner.finish(params, few, generator(seed, "finish"))
-    if "sample" in learner.answers:
-        return grid_png(sample_bytes(learner, finished, _SAMPLES, seed))
-    shown = task.query or task.support
-    if not {"translate", "restore"} & set(learner.answers) or not isinstance(shown, TwoSided):
+    samples, shown = "sample" in learner.answers, task.query or task.support
+    if not samples and not ({"translate", "restore"} & set(learner.answers) and isinstance(shown, TwoSided)):
         return None
+    finished = learner.finish(params, few, generator(seed, "finish"))
+    if samples:
+        return grid_png(sample_bytes(learner, finished, _SAMPLES, seed))
+    assert isinstance(shown, TwoSided)
     some: TwoSided = shown.select(torch.arange(min(_EXAMPLES, len(shown))))
     made = translated_bytes(learner, finished, batch_of(some)["inputs"])
     rows = [some.inputs.images, made] + ([some.targets.images] if isinstance(shown, Pairs) else [])

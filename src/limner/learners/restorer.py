@@ -15,14 +15,14 @@ from limner.networks.restorers import NETWORKS, TOLD, build, padded, reach
 from limner.objectives.alone import draw_hidden, hidden_pixels
 from limner.objectives.lost import LOST, REACH, draw_lost, filled
 from limner.objectives.ridge import ridge, window
-from limner.types import Batch, Draws, Loss, Params, Request
+from limner.types import FITTED, Batch, Draws, Loss, Params, Request
 
 _TOGETHER = 2**18
 _SMOOTH = 1e-3
 _LEAST_SQUARE = 1e-10
-_FITTED = 2**20
-"""How many pixels the head is fitted to at most."""
-HEAD = "fitted.head."
+_MOST_PIXELS = 2**20
+"""How many the head is fitted to."""
+HEAD = f"{FITTED}head."
 WIDEST = 15
 """The largest side of the head's windows: what is solved for grows with its square, the time with its sixth power."""
 
@@ -163,13 +163,13 @@ class Restorer:
 
         Where a head was fitted it has the last word.
         """
-        seen, made = self._seen(params, images, noise)
+        seen = self._seen(params, images, noise)
         if HEAD + "weight" not in params:
-            return made
-        return made + window(seen, params[HEAD + "weight"], params[HEAD + "bias"])
+            return seen[1]
+        return seen[1] + window(torch.cat(seen, 1), params[HEAD + "weight"], params[HEAD + "bias"])
 
-    def _seen(self, params: Params, images: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the head sees, ``(n, 2c + maps, h, w)``, and the images as the network alone mends them."""
+    def _seen(self, params: Params, images: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """What the head sees: the images, lost pixels filled in, as the network alone mends them, and further maps."""
         height, width = images.shape[-2:]
         told = self.options["network"] in TOLD
         if told:
@@ -181,8 +181,7 @@ class Restorer:
         damage = self._net(params, whole, noise) if told else self._net(params, whole)
         damage = damage[..., :height, :width]
         channels = images.shape[1]
-        made = images - damage[:, :channels]
-        return torch.cat([images, made, damage[:, channels:]], 1), made
+        return images, images - damage[:, :channels], damage[:, channels:]
 
     def in_grey(self, params: Params) -> tuple[Restorer, Params]:
         """The restorer for grey images that makes of them what this one, for colour, makes of three alike, their mean.
@@ -246,14 +245,14 @@ class Restorer:
         if not self.head or "inputs" not in batch or "images" not in batch:
             return params
         damaged, clean = batch["inputs"], batch["images"]
-        most = max(1, _FITTED // (damaged.shape[2] * damaged.shape[3]))
+        most = max(1, _MOST_PIXELS // (damaged.shape[2] * damaged.shape[3]))
         if len(damaged) > most:
             chosen = torch.randperm(len(damaged), generator=generator)[:most].to(damaged.device)
             damaged, clean = damaged[chosen], clean[chosen]
         together = max(1, _TOGETHER // (damaged.shape[2] * damaged.shape[3]))
         parts = [self._seen(params, part, None) for part in torch.split(damaged, together)]
-        seen, made = (torch.cat(each) for each in zip(*parts, strict=True))
-        weight, bias = ridge(seen, clean - made, self.head)
+        seen = [torch.cat(each) for each in zip(*parts, strict=True)]
+        weight, bias = ridge(torch.cat(seen, 1), clean - seen[1], self.head)
         return params | {HEAD + "weight": weight, HEAD + "bias": bias}
 
 

@@ -15,7 +15,7 @@ SIDE = 8
 
 SMALLER = ((5, 1), (3, 7))
 """Sides where too many pixels are lost for whole patches of the other size, and how many times as many patches each
-takes: in small ones noise is less surely told from texture, of 3 pixels it is found up to a fifth too low."""
+takes: in small ones noise is less surely told from texture, and found too low."""
 
 PART_SIDE = 6
 """Of the parts of patches that the noise of a few of them is measured in: their eigenvalues spread less."""

@@ -29,7 +29,7 @@ how many pixels, spread over a line, its offset is measured."""
 
 
 DRIFT = 1.5 / 255
-"""What neighbouring lines of a photograph differ by: half of those of Set12 by at most 0.5 of 255, most by 1.5."""
+"""What neighbouring lines of a photograph differ by, at the most of most; chosen on those of Set12."""
 
 
 class Stripes(NamedTuple):

@@ -198,13 +198,14 @@ def _write(
     settled = damage.settle(generator(seed, "degrade", original.name))
     try:
         made = settled(image[None].float() / 255, generator(seed, "noise", original.name))
-        drawn = settled.sample((1, *image.shape), generator(seed, "noise", original.name))  # as it drew them first
     except LimnerError as mistake:
         raise LimnerError(f"{original.name}: {mistake}") from mistake
-    kept = None if mask is None else _mask_of(settled, drawn, (made.shape[2], made.shape[3]))
-    if mask is not None and kept is not None:
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        grid(as_bytes(kept.float()), columns=1).save(mask)
+    if mask is not None:
+        drawn = settled.sample((1, *image.shape), generator(seed, "noise", original.name))  # as it was drawn above
+        kept = _mask_of(settled, drawn, (made.shape[2], made.shape[3]))
+        if kept is not None:
+            mask.parent.mkdir(parents=True, exist_ok=True)
+            grid(as_bytes(kept.float()), columns=1).save(mask)
     path.parent.mkdir(parents=True, exist_ok=True)
     grid(as_bytes(made), columns=1).save(path)
     return made.shape[3], made.shape[2], str(settled)

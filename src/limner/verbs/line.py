@@ -193,7 +193,8 @@ def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, t
 
     description = classes.of_start(begun.learner_description, task, start)
     network = rebuild(restoration.fitted(description, task.support.shape, options))
-    if any(network.options.get(name, None if value else value) != value for name, value in (options or {}).items()):
+    its = {"head": 0, **network.options}  # of which a restorer without one says nothing
+    if any(its.get(name) != value for name, value in (options or {}).items()):
         raise LimnerError(
             f"the start {start} fixes the learner's options ({network.options}); leave --option out, or begin with "
             "--start scratch"

@@ -119,8 +119,8 @@ def restore(
         raise LimnerError(f"there is nothing at {truth}; give as truth a folder of clean images of the same names")
     items, root = restore_asked.files(source)
     masks = None if mask is None else restore_asked.masks_at(mask)
-    asked = Asked(restore_asked.settled(degradation), noise, masks)
-    asked.remarks()  # raises where a kernel cannot be used
+    settled = restore_asked.settled(degradation)
+    asked = Asked(settled, noise, masks, restore_asked.remarks_on(settled))
     given = None if method == "auto" else restore_asked.method_of(method, options or {}, memory)
     if given is None and options:
         raise LimnerError("auto takes no options; name a method to give it some")
@@ -232,7 +232,8 @@ class _One:
         told: dict[str, Any] = {
             "size": list(damaged.shape[:0:-1]), "found": found.degradation, "left_as_it_was": False, "tiles": 1,
         }  # fmt: skip
-        told["sentences"] = [f"This file {note}." for note in picture.notes] + about_mask + self.asked.remarks()
+        told["sentences"] = [f"This file {note}." for note in picture.notes] + about_mask
+        told["sentences"] += self.asked.remarks
         told["sentences"] += found.sentences() if self.asked.degradation is None else []
         plain, stripes = damaged, self._stripes(found)
         if stripes is not None:

@@ -25,19 +25,24 @@ RECORD, PAGE = "restored.json", "report.html"
 
 @dataclass(frozen=True)
 class Asked:
-    """What the user says of the damage, in place of what would be found."""
+    """What the user says of the damage, in place of what would be found; ``remarks``: :func:`remarks_on` it."""
 
     degradation: str | None
     noise: float | None
     masks: Masks | None
+    remarks: tuple[str, ...] = ()
 
-    def remarks(self) -> list[str]:
-        """What is worth telling of the degradation, in sentences: kernels of blurs that have no middle."""
-        from limner.degradations import parse
-        from limner.degradations.operators import about_kernels
-        from limner.reports.words import sentence
 
-        return [] if self.degradation is None else [sentence(told) for told in about_kernels(parse(self.degradation))]
+def remarks_on(degradation: str | None) -> tuple[str, ...]:
+    """What is worth telling of a degradation's text, in sentences: kernels of blurs that have no middle.
+
+    Raises :class:`LimnerError` where a kernel cannot be used.
+    """
+    from limner.degradations import parse
+    from limner.degradations.operators import about_kernels
+    from limner.reports.words import sentence
+
+    return () if degradation is None else tuple(sentence(told) for told in about_kernels(parse(degradation)))
 
 
 @dataclass(frozen=True)
