@@ -52,7 +52,7 @@ CLASSIFY: dict[str, Way] = {
         Way("scratch", "learned from the target alone", carries="nothing"),
         Way("source-only", "the source as it is: classes by name, else by the mean features of the labelled images",
             "none", "all"),
-        Way("partial", "all that fits by name and shape is carried over, with a new head, and goes on learning"),
+        Way("partial", "all that fits by name and shape is carried over, the rest is new, and all goes on learning"),
         Way("full", "every parameter is carried over, the head included, and goes on learning", carries="all"),
         Way("head", "the features stay as they are; a new linear head learns", frozen=True),
         Way("logistic-regression", "the features stay as they are, under logistic regression", "estimator"),
