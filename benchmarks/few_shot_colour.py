@@ -110,7 +110,7 @@ def main() -> None:
         threads=2,
         pictures=[harness.Picture("strategies", picture(tasks, rows), CAPTION)],
         story=story(rows, sets, tuning, [cost for _, cost in begun]),
-        details=[{name: value for name, value in row.items() if name != "pictured"} for row in rows],
+        details=[{name: value for name, value in row.items() if name != "made"} for row in rows],
     )  # fmt: skip
 
 
@@ -145,11 +145,11 @@ def picture(tasks: list[tuple[Data, Task]], rows: list[dict[str, Any]]) -> Image
     few = [(data, task) for data, task in tasks if data.shots == 10]
     shown = [pair for name in ("tiles", "clothing") for pair in [pair for pair in few if pair[0].name == name][:3]]
     lines = [("five of the ten", [task.support.images[:5] for _, task in shown])]
-    for way in dict.fromkeys(row["way"] for row in rows if "pictured" in row):
+    for way in dict.fromkeys(row["way"] for row in rows if "made" in row):
         blocks = []
         for data, task in shown:
             (own,) = (row for row in of(rows, data, way) if row["task"] == few_shot.class_of(task))
-            blocks.append(own["pictured"][:5])
+            blocks.append(own["made"][:5])
         lines.append((way, blocks))
     return generation.page([*lines, ("real images", [task.query.images[:5] for _, task in shown])], high=0.5)
 

@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any
 
 import few_shot
+import few_shot_judges as judges
 import harness
 import torch
 from PIL import Image
@@ -21,8 +22,8 @@ from limner.meta import MetaPlan, learn
 from limner.metrics import evaluate
 from limner.reports.figures import grid
 from limner.seeds import derive, generator
-from limner.tasks import ImageSet, Task
-from limner.types import Params, Request
+from limner.tasks import Task
+from limner.types import Params
 
 SPEC = "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabet"
 METRICS = ("kernel_distance", "coverage", "nearest_training_ratio")
@@ -32,8 +33,6 @@ SHOTS, QUERIES, SAMPLES, SEED, EXTRACTOR, BEST = 5, 15, 64, 0, "glyph-net", 3
 NEW = 0.85
 """A mean nearest-training ratio below it is that of samples nearer to the shots than new drawings are: the kernel
 distance rewards those, so they come last."""
-WAYS = 20
-"""Among how many characters the recogniser finds a sample's own."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,8 @@ def gone(asked: tuple[Way, Params | None, few_shot.Setting, int, int, Params | N
                 scores, samples = scored(run, task, where.extractor)
                 rows.append({
                     "way": way.name, "steps": step, "shots": where.shots, "rate": rate, "task": few_shot.class_of(task),
-                    "seconds": seconds, "state": run.state, "pictured": samples[:8],
-                    "recognised": recognised(reader, samples, index, tasks),
+                    "seconds": seconds, "state": run.state, "made": samples,
+                    "recognised": judges.recognised(reader, samples, index, tasks),
                     **{metric: scores[metric] for metric in METRICS},
                 })  # fmt: skip
     for step in way.steps:
@@ -212,39 +211,18 @@ def gone(asked: tuple[Way, Params | None, few_shot.Setting, int, int, Params | N
     return rows
 
 
-def recogniser(tasks: list[Task], seconds: float) -> Params:
-    """The parameters of a classifier of all test characters, trained on the drawings that samples are held against."""
-    images = torch.cat([task.query.images for task in tasks])
-    labels = torch.arange(len(tasks)).repeat_interleave(QUERIES)
-    queries = ImageSet(images, "drawings held back", labels=labels, class_names=tuple(map(str, range(len(tasks)))))
-    strategy = Strategy(steps=10**9, seconds=seconds, batch=64, schedule="cosine", augmentation=("affine",))
-    learner = create("classifier", queries.shape, classes=len(tasks))
-    return fit(learner, Task("classify", "characters", queries, None), strategy, seed=SEED).params
-
-
-def recognised(reader: Params | None, images: torch.Tensor, own: int, classes: int) -> float | None:
-    """The share of ``images`` taken for the character ``own`` among it and 19 others."""
-    if reader is None:
-        return None
-    others = torch.randperm(classes, generator=generator(SEED, "others", own))
-    among = torch.cat([torch.tensor([own]), others[others != own][: WAYS - 1]])
-    request = Request("logits", images=images.float() / 255)
-    learner = create("classifier", (1, *images.shape[2:]), classes=classes)
-    logits = learner.predict(reader, request, generator(SEED))[:, among]
-    return float((logits.argmax(1) == 0).float().mean())
-
-
 def references(tasks: list[Task], reader: Params) -> list[dict[str, Any]]:
     """What real drawings score, and copies of the shots; those recognised are the shots, which no recogniser saw."""
     found, _ = few_shot.references(setting(SHOTS), few_shot.Scale(0, len(tasks), 0, SAMPLES))
-    shown = {task: index for index, task in enumerate(map(few_shot.class_of, tasks))}
+    places = {task: index for index, task in enumerate(map(few_shot.class_of, tasks))}
+    shown = [places[row["task"]] for row in found]
     return [
         {
             "way": row["arm"], "steps": None, "shots": SHOTS, "task": row["task"],
-            "recognised": recognised(reader, tasks[shown[row["task"]]].support.images, shown[row["task"]], len(tasks)),
+            "recognised": judges.recognised(reader, tasks[place].support.images, place, len(tasks)),
             **{metric: row[metric] for metric in METRICS},
         }
-        for row in found
+        for place, row in zip(shown, found, strict=True)
     ]  # fmt: skip
 
 
@@ -255,10 +233,10 @@ def main() -> None:
 def measure(name: str, ways: tuple[Way, ...], minutes: float, others: tuple[int, ...] = ()) -> None:
     """Begins, adapts and judges by all ``ways``, the best of them with ``others`` as numbers of shots too."""
     started = time.perf_counter()
-    scale = Scale(15, 4, 1) if harness.quick() else Scale(60 * minutes, 32, 3)
+    scale = Scale(15, judges.WAYS, 1) if harness.quick() else Scale(60 * minutes, 32, 3)
     tasks = few_shot.tasks_of(setting(SHOTS).family(), "test", scale.tasks)
     torch.set_num_threads(1)
-    reader = recogniser(tasks, 4 if harness.quick() else 60)
+    reader = judges.recogniser(tasks, 4 if harness.quick() else 60)
     beginnings = list({way.beginning.name: way.beginning for way in ways}.values())
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         found = pool.map(begun, [(beginning, setting(SHOTS), scale.seconds) for beginning in beginnings], chunksize=1)
@@ -273,19 +251,20 @@ def measure(name: str, ways: tuple[Way, ...], minutes: float, others: tuple[int,
             asked(replace(way, steps=(best_steps(rows, way.name),)), shots, None) for way in best for shots in others
         ]
         more = list(chain(*pool.map(gone, again, chunksize=1)))
+        gains = judges.gained(pool, tasks, rows, SEED)
     everything = [*references(tasks, reader), *rows, *more]
     harness.finish(
         name,
-        summary(everything),
+        summary(everything, gains),
         columns={"way": "strategy", "shots": "shots", "steps": "steps", "rate": "rate",
                  **{metric: metric.replace("_", " ") for metric in METRICS}, "recognised": "recognised, %",
-                 "seconds": "seconds"},
+                 "gain": "points gained", "seconds": "seconds"},
         seed=SEED,
         started=started,
         threads=2,
         pictures=[harness.Picture("strategies", picture(tasks, rows), CAPTION)],
         story=story(everything, ways, scale, [cost for _, cost in found], others),
-        details=[{name: value for name, value in row.items() if name != "pictured"} for row in everything],
+        details=[{name: value for name, value in row.items() if name != "made"} for row in everything],
     )  # fmt: skip
 
 
@@ -308,7 +287,7 @@ def best_steps(rows: list[dict[str, Any]], way: str) -> int:
     return min(looked, key=lambda steps: standing(rows, way, steps))
 
 
-def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summary(rows: list[dict[str, Any]], gains: dict[tuple[str, int], list[float]]) -> list[dict[str, Any]]:
     """A row for each strategy, number of steps and of shots: means over tasks with their intervals."""
     found = []
     for way, steps, shots in dict.fromkeys((row["way"], row["steps"], row["shots"]) for row in rows):
@@ -317,6 +296,8 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row |= {metric: harness.interval([each[metric] for each in own]) for metric in METRICS}
         if own[0]["recognised"] is not None:
             row["recognised"] = harness.interval([100 * each["recognised"] for each in own])
+        if shots == SHOTS and (way, steps) in gains:
+            row["gain"] = harness.interval(gains[way, steps])
         row["seconds"] = mean(own, "seconds") if "seconds" in own[0] else None
         found.append(row)
     return found
@@ -334,7 +315,7 @@ def picture(tasks: list[Task], rows: list[dict[str, Any]]) -> Image.Image:
     lines: list[tuple[str, list[torch.Tensor]]] = [("the shots", [tasks[place].support.images[:4] for place in places])]
     for way in dict.fromkeys(row["way"] for row in rows):
         steps = best_steps(rows, way)
-        own = {row["task"]: row["pictured"] for row in of(rows, way, steps)}
+        own = {row["task"]: row["made"] for row in of(rows, way, steps)}
         shown = [own[few_shot.class_of(tasks[place])][:4] for place in places]
         lines.append((f"{way}, {steps} steps", shown))
     return page([*lines, ("real drawings", [tasks[place].query.images[:4] for place in places])])
@@ -393,7 +374,9 @@ def story(
         f"against {QUERIES} others{' (10 at 10 shots, 19 at 1)' if others else ''}, features `{EXTRACTOR}`; means over "
         f"characters, 95% bootstrap intervals over characters. Each number of steps has the rate that did best on "
         f"{scale.tuning} validation characters, of {tried}. *Recognised*: the share "
-        f"of samples that a classifier, trained on the drawings held back, takes for their own character among {WAYS}. "
+        f"of samples that a classifier, trained on the drawings held back, takes for their own character among "
+        f"{judges.AMONG}. *Points gained*: what a classifier of {judges.WAYS} characters, which learns from the shots "
+        f"and {judges.MADE} samples of each for {judges.STEPS} steps, has over one that learns from the shots alone. "
         f"Every learned beginning had {scale.seconds:.0f} s of one core ({told}). `seconds` are of one core, for one "
         f"adaptation.{again if others else ''}\n\n"
         f"- {first}, 10 steps, less {plain}, 200 steps, character by character: {differences}."
