@@ -18,7 +18,10 @@ from limner.degradations import parse
 from limner.learners import create
 from limner.reports.restored import _scored
 from limner.restoration import Knowledge, options_of, restorer
+from limner.restoration.inpainting import Biharmonic
+from limner.restoration.plug_and_play import PlugAndPlay
 from limner.restoration.scores import against, feature_distance
+from limner.restoration.shipped import Denoiser
 from limner.restoration.solvers import near, roughly
 from limner.restoration.trained import Trained
 from limner.tasks import load
@@ -151,3 +154,20 @@ def test_the_rough_step_towards_the_data_is_nearly_the_exact_one(weight):
     rough = roughly(damaged, knowledge, damaged, weights)
     assert (rough - exact).square().mean() < 0.05 * (damaged - exact).square().mean()
     assert torch.allclose(roughly(damaged, knowledge, clean, weights), clean, atol=1e-5)
+
+
+def test_a_network_sees_turned_and_mirrored_forms_and_its_answer_is_turned_back():
+    seen = []
+
+    class Watched(Denoiser):
+        def restore(self, images, knowledge, generator):
+            seen.append(images[0, 0])
+            return images
+
+    image = torch.rand(1, 1, 6, 9, generator=torch.Generator().manual_seed(0))
+    mask = (torch.rand(1, 1, 6, 9, generator=torch.Generator().manual_seed(1)) < 0.7).float()
+    known = Knowledge(noise=0.0, mask=mask)
+    made = PlugAndPlay(Watched(), steps=2).restore(image * mask, known, torch.Generator())
+    assert torch.allclose(made, Biharmonic().restore(image * mask, known, torch.Generator()), atol=1e-6)
+    assert len(seen) == 8
+    assert len({str(form.tolist()) for form in seen}) == 8

@@ -34,7 +34,7 @@ class Filling(NamedTuple):
     times: int
 
 
-BY_NETWORK, BY_OTHERS = Filling(25 / 255, 2.5 / 255, 3), Filling(10 / 255, 0.255 / 255, 2)
+BY_NETWORK, BY_OTHERS = Filling(12 / 255, 1 / 255, 4), Filling(10 / 255, 0.255 / 255, 2)
 """By what the prior is, a network or another denoiser."""
 EXACT = 2
 """So many last steps towards the data are solved exactly; those before need not be, so they are few and fast."""
@@ -56,11 +56,14 @@ class PlugAndPlay:
     were only lost from the biharmonic one, the noise then taken away being less (:class:`Filling`), or σ where that is
     more. Where nothing was blurred and there is no noise, what was seen is kept exactly.
 
+    A network makes other mistakes of an image that is turned. So that none of them adds up, each step shows it another
+    of the eight turned and mirrored forms (DPIR's periodical geometric self-ensemble, section 4.3).
+
     A prior that is ``blind`` finds out how strong the noise is by itself, and would find little in x. It is shown
     what it is to take away: noise of strength σₖ is added to x first (Kadkhodaie & Simoncelli 2021, section 2.3).
 
     prior  a restorer that handles noise of known strength
-    steps  how often to and fro; two or three times as often where pixels were only lost
+    steps  how often to and fro; two or four times as often where pixels were only lost
     """
 
     prior: Restorer
@@ -87,7 +90,8 @@ class PlugAndPlay:
         exact = knowledge.operator is None and noise == 0
         weight = images.new_full((len(images), 1, 1, 1), 1e-3)
         lost = knowledge.mask is not None and knowledge.operator is None
-        filling = BY_NETWORK if isinstance(self.prior, Trained | Denoiser | Starter) else BY_OTHERS
+        network = isinstance(self.prior, Trained | Denoiser | Starter)
+        filling = BY_NETWORK if network else BY_OTHERS
         first, least, times = filling if lost else (FIRST, LEAST, 1)
         strengths = schedule(max(noise, least), self.steps * times, first)
         prior = first_guess(images, knowledge, generator)
@@ -104,8 +108,25 @@ class PlugAndPlay:
                 data = solve(images, knowledge, prior, torch.full_like(weight, self.trust * (level / strength) ** 2))
             if getattr(self.prior, "blind", False):
                 data = data + strength * _noise_like(data, generator)
-            prior = self.prior.restore(data, Knowledge(noise=strength), generator)
+            form = place % 8 if network else 0
+            prior = back(self.prior.restore(turned(data, form), Knowledge(noise=strength), generator), form)
         return near(images, knowledge, prior, torch.zeros_like(weight)) if exact else prior
+
+
+def turned(images: Tensor, form: int) -> Tensor:
+    """One of the eight forms of ``images (…, h, w)``: turned ``form`` times by 90 degrees, from the fourth on mirrored.
+
+    >>> image = torch.arange(6.0).view(2, 3)
+    >>> turned(image, 5).shape, all(torch.equal(back(turned(image, form), form), image) for form in range(8))
+    (torch.Size([3, 2]), True)
+    """
+    images = torch.rot90(images, form, (-2, -1))
+    return images.flip(-1) if form >= 4 else images
+
+
+def back(images: Tensor, form: int) -> Tensor:
+    """What :func:`turned` was given, from what it gave."""
+    return torch.rot90(images.flip(-1) if form >= 4 else images, -form, (-2, -1))
 
 
 def _noise_like(images: Tensor, generator: torch.Generator) -> Tensor:
