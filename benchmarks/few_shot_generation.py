@@ -91,9 +91,9 @@ SET_VAE = Beginning("set-vae", "set-vae", {"width": 32}, NO_STEPS)
 FLOW_POOLED = Beginning("flow, pooled", "flow", {}, pooled=_POOLED_VAE)
 _SET_FLOW = Beginning("set-flow", "set-flow", {}, NO_STEPS)
 _VAE_MET = Beginning("vae, class prior", "vae", _VAE | {"prior": "class"}, replace(NO_STEPS, rate=4e-3))
-_VAE_POOLED = Beginning("vae, pooled", "vae", _VAE, pooled=_POOLED_VAE)
+VAE_POOLED = Beginning("vae, pooled", "vae", _VAE, pooled=_POOLED_VAE)
 _GAN_MET = Beginning("gan, Reptile", "gan", _GAN, _REPTILE, _POOLED_GAN, 0.4)
-_GAN_POOLED = Beginning("gan, pooled", "gan", _GAN, pooled=_POOLED_GAN)
+GAN_POOLED = Beginning("gan, pooled", "gan", _GAN, pooled=_POOLED_GAN)
 _FLOW_MET = Beginning("flow, Reptile", "flow", {}, replace(_REPTILE, inner_rate=2e-3), _POOLED_VAE, 0.5)
 
 LEARNED = STEPS[1:]
@@ -103,13 +103,13 @@ WAYS_TO_GO = (
     Way("meta-learned, VAE with a class prior", _VAE_MET, ADAPT),
     Way("meta-learned, GAN by Reptile", _GAN_MET, ADAPT),
     Way("meta-learned, flow matching by Reptile", _FLOW_MET, ADAPT),
-    Way("fine-tuned, VAE", _VAE_POOLED, ADAPT),
-    Way("fine-tuned, GAN", _GAN_POOLED, ADAPT),
+    Way("fine-tuned, VAE", VAE_POOLED, ADAPT),
+    Way("fine-tuned, GAN", GAN_POOLED, ADAPT),
     Way("fine-tuned, flow matching", FLOW_POOLED, ADAPT),
-    Way("early critic layers frozen", _GAN_POOLED, ADAPT, early=2),
-    Way("modulation only", _GAN_POOLED, ADAPT.replace(update="modulation")),
-    Way("low-rank adapters", _GAN_POOLED, ADAPT.replace(update="low-rank")),
-    Way("distances preserved", _GAN_POOLED, ADAPT.replace(preserve=1.0)),
+    Way("early critic layers frozen", GAN_POOLED, ADAPT, early=2),
+    Way("modulation only", GAN_POOLED, ADAPT.replace(update="modulation")),
+    Way("low-rank adapters", GAN_POOLED, ADAPT.replace(update="low-rank")),
+    Way("distances preserved", GAN_POOLED, ADAPT.replace(preserve=1.0)),
     Way("implicit likelihood, from scratch", Beginning("imle, fresh", "imle", {}), ADAPT, LEARNED),
     Way("VAE, from scratch", Beginning("vae, fresh", "vae", _VAE), ADAPT, LEARNED),
     Way("GAN, from scratch", Beginning("gan, fresh", "gan", _GAN), ADAPT, LEARNED),

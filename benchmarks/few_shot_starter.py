@@ -92,15 +92,20 @@ def tasks_of(data: Data, count: int) -> list[Task]:
 
 
 def main() -> None:
-    started = time.perf_counter()
-    torch.set_num_threads(1)
     count = 2 if harness.quick() else 10
     asked = [(data, task) for data in SETS for task in tasks_of(data, count)]
+    measure("few-shot-starter", asked, f"{SHOTS} images of each of up to {count} classes of each data set")
+
+
+def measure(name: str, asked: list[tuple[Data, Task]], of: str) -> None:
+    """Every way on all the tasks, a table of each data set's; ``of`` tells what the tasks are."""
+    started = time.perf_counter()
+    torch.set_num_threads(1)
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         rows = [row for rows in pool.map(adapted, asked, chunksize=1) for row in rows]
     real = [floor(data, task) for data, task in asked]
     table = []
-    for data in SETS:
+    for data in dict.fromkeys(data for data, _ in asked):
         own = [row for row in (*real, *rows) if row["data"] == data.name]
         for arm in dict.fromkeys(row["arm"] for row in own):
             those = [row for row in own if row["arm"] == arm]
@@ -111,7 +116,7 @@ def main() -> None:
                 "seconds": sum(each["seconds"] for each in those) / len(those) if "seconds" in those[0] else None,
             })  # fmt: skip
     harness.finish(
-        "few-shot-starter",
+        name,
         table,
         columns={
             "data": "data", "arm": "beginning", **{metric: metric.replace("_", " ") for metric in METRICS},
@@ -122,8 +127,8 @@ def main() -> None:
         threads=2,
         pictures=[harness.Picture("samples", picture(asked, rows), CAPTION)],
         story=(
-            f"{SHOTS} images of each of up to {count} classes of each data set, judged on {QUERIES} others of the "
-            f"class by {SAMPLES} samples; means over classes with 95% bootstrap intervals. The shipped starts learned "
+            f"{of}, judged on {QUERIES} others of the class by "
+            f" {SAMPLES} samples; means over classes with 95% bootstrap intervals. The shipped starts learned "
             "from images that Limner draws itself and from nothing else; nothing was tuned on these data. Seconds are "
             "of one core."
         ),
@@ -150,7 +155,8 @@ CAPTION = (
 def picture(asked: list[tuple[Data, Task]], rows: list[dict[str, Any]]) -> Image.Image:
     from matplotlib.figure import Figure
 
-    shown = [pair for data in SETS for pair in [pair for pair in asked if pair[0] == data][:4]]
+    sets = dict.fromkeys(data for data, _ in asked)
+    shown = [pair for data in sets for pair in [pair for pair in asked if pair[0] == data][:4]]
     figure = Figure(figsize=(11, 0.45 * len(shown)))
     for (data, task), line in zip(shown, figure.subplots(len(shown), 5, squeeze=False), strict=True):
         own = [row["pictured"] for row in rows if (row["data"], row["task"]) == (data.name, few_shot.class_of(task))]
