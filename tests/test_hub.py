@@ -62,9 +62,9 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    learner = create("vae", (1, 16, 16), latents=3, width=4)
+    learner, spec = create("vae", (1, 16, 16), latents=3, width=4), f"folder:{tmp_path}/private/dots"
     made = limner.Run(
-        learner, "dots", f"folder:{tmp_path}/private/dots", limner.Strategy(), 0, learner.init(seed=0),
+        learner, f"{spec}, 5 shots", spec, limner.Strategy(), 0, learner.init(seed=0),
         scores=some_scores(), lineage={"directory": str(tmp_path / "run"), "start": "scratch"},
     )  # fmt: skip
     made.save(tmp_path / "run")
@@ -111,7 +111,7 @@ def test_a_pushed_card_is_one_that_the_hub_reads(folder, run, tmp_path):
     (result,) = card.data.eval_results
     assert isinstance(result, huggingface_hub.EvalResult)
     assert (result.metric_type, result.metric_value) == ("kernel_distance", 0.1)
-    assert (result.dataset_name, result.task_type) == ("dots", "unconditional-image-generation")
+    assert (result.dataset_name, result.task_type) == ("folder:dots, 5 shots", "unconditional-image-generation")
     assert f'limner.load("hf:{REPOSITORY}")' in card.text
     assert ModelCard(str(card)).data.to_dict() == card.data.to_dict()  # what the library writes it reads again
 

@@ -351,6 +351,16 @@ def test_a_card_tells_where_the_model_comes_from(tmp_path):
     assert front_matter(card.text(run_of(kind="classifier"), None))["pipeline_tag"] == "image-classification"
 
 
+def test_a_card_names_both_sides_of_pairs_and_the_folders_of_none():
+    both = "folder:/home/private/noisy => folder:/home/private/clean"
+    run = run_of(name=f"{both}, 8 images")
+    run.source = both
+    text = card.text(run, GOOD)
+    assert "\n# noisy =&gt; clean, 8 images\n" in text
+    assert "`folder:noisy => folder:clean`" in text
+    assert "private" not in text
+
+
 def test_a_card_takes_no_markup_from_names():
     text = card.text(run_of(name="a\n---\n# b <b>c</b>"), GOOD)
     assert text.count("\n---\n") == 1

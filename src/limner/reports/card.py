@@ -74,16 +74,17 @@ def _measured(run: Run, scores: Scores | None, pipeline: str) -> dict[str, Any]:
     finite = {} if scores is None else {name: score for name, score in scores.plain().items() if isfinite(score)}
     if scores is None or not finite:
         return {}
-    data = words.without_folders(run.source) or run.task_name
+    name = words.without_folders(run.task_name)
+    data = words.without_folders(run.source) or name
     result = {
         "task": {"type": pipeline},
-        "dataset": {"type": data, "name": run.task_name, "split": "held back"},
+        "dataset": {"type": data, "name": name, "split": "held back"},
         "metrics": [
             {"type": name, "name": f"{words.label(name)} ({scores.extractor})", "value": value}
             for name, value in finite.items()
         ],
     }
-    return {"metrics": list(finite), "model-index": [{"name": run.task_name, "results": [result]}]}
+    return {"metrics": list(finite), "model-index": [{"name": name, "results": [result]}]}
 
 
 def _usage(run: Run, place: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from limner.config import ENDLESS, Strategy
+from limner.tasks.pair_spec import PAIRED, UNPAIRED
+from limner.tasks.restoration import ALONE, UNDER
 from limner.types import METRICS, Cost, Score, Scores
 
 MEANINGS = METRICS | {
@@ -51,27 +53,52 @@ def label(name: str) -> str:
 
 
 def title(task_name: str) -> str:
-    """A task's name without the folders and options of its data spec.
+    """A task's name without the folders and options of its data spec, of either of two sides.
 
     >>> title("npz:data/omniglot.npz,images=x,labels=char, class 'omega', 5 shots")
     "omniglot.npz, class 'omega', 5 shots"
     >>> title("folder:my images/cats, 10 shots"), title("glyphs,script=greek,size=28, 5 shots")
     ('cats, 10 shots', 'glyphs (script greek), 5 shots')
+    >>> title("folder:my/noisy => zip:clean.zip,size=64, 8 images"), title("folder:my/a under missing(0.5), 1 image")
+    ('noisy => clean.zip, 8 images', 'a under missing(0.5), 1 image')
     """
     spec, comma, rest = task_name.partition(", ")
+    return _each_side(_short, spec) + comma + rest
+
+
+def without_folders(spec: str) -> str:
+    """A data spec that names its files, but not the folders they lie in.
+
+    >>> without_folders("npz:/home/me/data/omniglot.npz,images=x"), without_folders("glyphs,script=greek")
+    ('npz:omniglot.npz,images=x', 'glyphs,script=greek')
+    >>> without_folders("folder:/home/me/noisy,size=64 => folder:/home/me/clean")
+    'folder:noisy,size=64 => folder:clean'
+    """
+    return _each_side(_bare, spec)
+
+
+_DAMAGE = re.compile(rf"(?P<data>.*?)(?P<alone>{ALONE})?(?:{UNDER}(?P<damage>[\w+]+(?:\(.*)?))?")
+"""A data spec to restore by, taken apart."""
+
+
+def _each_side(of_one: Callable[[str], str], spec: str) -> str:
+    """What ``of_one`` makes of each side of a spec, with the same between them; a degradation loses its folders."""
+    found = _DAMAGE.fullmatch(spec)
+    data, alone, damage = (spec, None, None) if found is None else found.group("data", "alone", "damage")
+    arrow = UNPAIRED if UNPAIRED in data else PAIRED
+    told = "" if damage is None else UNDER + re.sub(r"(path=[\"']?)[^\"',)]*/", r"\1", damage)
+    return arrow.join(map(of_one, data.split(arrow))) + (alone or "") + told
+
+
+def _short(spec: str) -> str:
     where = re.sub(r"(,\w+=[^,]*)+$", "", spec)
     chosen = [f"{name} {value}" for name, value in re.findall(r",(\w+)=([^,]*)", spec) if name in ("classes", "script")]
     path = re.match(r"(?:(?:folder|zip|npz|idx|hf):|(?=[/.~]))(.*)", where)
     name = where if path is None else path[1].rstrip("/").rsplit("/", 1)[-1] or spec
-    return name + (f" ({', '.join(chosen)})" if chosen else "") + comma + rest
+    return name + (f" ({', '.join(chosen)})" if chosen else "")
 
 
-def without_folders(spec: str) -> str:
-    """A data spec that names its file, but not the folders it lies in.
-
-    >>> without_folders("npz:/home/me/data/omniglot.npz,images=x"), without_folders("glyphs,script=greek")
-    ('npz:omniglot.npz,images=x', 'glyphs,script=greek')
-    """
+def _bare(spec: str) -> str:
     path, comma, options = spec.partition(",")
     kind, colon, place = path.rpartition(":")
     return kind + colon + place.rstrip("/").rsplit("/", 1)[-1] + comma + options

@@ -77,7 +77,8 @@ def stage(run: Run, folder: Path, place: str, licence: str) -> None:
     from limner.reports import card, words
 
     lineage = {name: value for name, value in run.lineage.items() if name not in ("directory", "hub")}
-    shown = replace(run, source=words.without_folders(run.source), lineage=lineage)
+    source, task = words.without_folders(run.source), words.without_folders(run.task_name)
+    shown = replace(run, source=source, task_name=task, lineage=lineage)
     shown.save(folder)
     card.write(folder, shown, shown.scores, licence, place)
 
