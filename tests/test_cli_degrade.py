@@ -53,6 +53,15 @@ def test_copies_and_what_was_done_to_them(folder, capsys):
         assert (image.size, image.mode) == (size, mode)
 
 
+def test_of_what_lies_beside_the_copies_nothing_is_said_when_they_are_read(folder):
+    from limner.tasks import load
+    from limner.tasks.pictures import pictures
+
+    assert main(["degrade", "clean", "gaussian(25)", "--out", "made"]) == 0
+    assert {path.name for path in (folder / "made").glob("*.*")} > {"degraded.csv", "request.json"}
+    assert not any("left out" in note for note in (*load("folder:made").notes, *pictures("folder:made").notes))
+
+
 def test_the_text_of_a_row_does_it_again(folder):
     assert main(["degrade", "clean", "blur(gaussian,width=0.5..2)+stripes(3..9)", "--seed", "3", "--out", "made"]) == 0
     damage = parse(rows_of(folder / "made")["inner/grey.bmp"]["degradation"])

@@ -164,6 +164,25 @@ def test_classes_are_sub_folders_and_a_zip_gives_the_same(tmp_path):
         load(f"folder:{root},classes=dgo")
 
 
+@pytest.mark.parametrize("told", ['{"limner": "0.1", "verb": "sample"}', '{"verb": "sample"}', "[" * 100_000, "\xff"])
+def test_what_limner_wrote_beside_images_is_passed_over(tmp_path, told):
+    """Where its ``request.json`` says that it did; in other folders the same names are as any other."""
+    its = told.startswith('{"limner')
+    root = tmp_path / "all"
+    (root / "made").mkdir(parents=True)
+    for name in ("a.png", "made/b.png", "made/grid.png", "grid.png"):
+        white_noise_png(root / name)
+    (root / "made" / "request.json").write_text(told, encoding="latin-1")
+    for name in ("made/report.html", "made/own.txt", "restored.json"):
+        (root / name).write_text("{}")
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for path in root.rglob("*.*"):
+            archive.write(path, path.relative_to(root))
+    for images in (load(str(root)), load(str(tmp_path / "all.zip"))):
+        assert set(images.names) == {"a.png", "grid.png", "made/b.png"} | (set() if its else {"made/grid.png"})
+        assert f"{2 if its else 4} files that are no images by name are left out" in images.notes
+
+
 def test_bad_files_are_left_out_and_named(tmp_path):
     white_noise_png(tmp_path / "good.png")
     (tmp_path / "text.png").write_text("hello")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import struct
 import warnings
@@ -32,6 +33,18 @@ FORMATS = ("PNG", "JPEG", "BMP", "DIB", "GIF", "TIFF", "WEBP", "PPM", "TGA", "JP
 
 MOST_PIXELS, MOST_PIXELS_JPEG, MOST_BYTES = 100_000_000, 500_000_000, 512 * 2**20
 """Larger pictures are left out. A JPEG (not a progressive one) may have more pixels, as it is decoded at a fraction."""
+
+REQUEST = "request.json"
+"""In every folder that Limner writes; says so, and what was asked."""
+
+RECORDS = (REQUEST, "degraded.csv", "restored.json", "augment.json", "report.html")
+"""What Limner writes into folders of images beside the images."""
+
+LONGEST_REQUEST = 2**20
+"""Bytes of it that are read of an archive, at most."""
+
+PICTURE, PICTURED = "grid.png", ("sample", "translate")
+"""A picture of many of the images, and the verbs that write one beside them."""
 
 UNREADABLE = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, IndexError, KeyError, OverflowError, NotImplementedError,
@@ -91,9 +104,13 @@ def open_zip(spec: Spec) -> FileSource:
     except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
         raise LimnerError(f"{path} is not a whole zip archive ({error}); get or make it again") from None
     items, others = [], 0
+    own = _records_in(archive)
     for info in sorted(archive.infolist(), key=lambda info: info.filename):
-        parts = [part for part in PurePosixPath(info.filename.replace("\\", "/")).parts if part not in ("/", "..", ".")]
+        place = _place_in(info)
+        parts = [part for part in place.parts if part not in ("/", "..", ".")]
         if info.is_dir() or any(part.startswith(".") or part == "__MACOSX" for part in parts) or not parts:
+            continue
+        if place.name in own.get(place.parent, ()):
             continue
         name = "/".join(parts)
         if PurePosixPath(name).suffix.lower() in EXTENSIONS:
@@ -101,6 +118,21 @@ def open_zip(spec: Spec) -> FileSource:
         else:
             others += 1
     return _source(spec, items, others, stamp_of(path))
+
+
+def records(request: bytes) -> tuple[str, ...]:
+    """The names of what Limner itself wrote beside images, by the ``request.json`` there; none where that is another's.
+
+    >>> records(b'{"limner": "0.1", "verb": "sample"}')[-1], records(b'{"verb": "sample"}')
+    ('grid.png', ())
+    """
+    try:
+        told = json.loads(request)
+    except (ValueError, RecursionError):
+        return ()
+    if not (isinstance(told, dict) and "limner" in told):
+        return ()
+    return (*RECORDS, PICTURE) if told.get("verb") in PICTURED else RECORDS
 
 
 def size_of(item: Item) -> tuple[int, int]:
@@ -174,7 +206,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """The files under a folder in the order of their names; links are followed, hidden ones left out."""
+    """The files under a folder in the order of their names, also behind links; none that is hidden, or Limner's own."""
     seen = set()
     for folder, inner, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
@@ -183,10 +215,35 @@ def _walk(root: Path) -> Iterator[Path]:
             inner.clear()
             continue
         seen.add(real)
+        own = _records_of(Path(folder)) if REQUEST in names else ()
         for name in sorted(names):
             path = Path(folder, name)
-            if not name.startswith(".") and path.is_file():
+            if not name.startswith(".") and name not in own and path.is_file():
                 yield path
+
+
+def _records_of(folder: Path) -> tuple[str, ...]:
+    try:
+        return records((folder / REQUEST).read_bytes())
+    except OSError:
+        return ()
+
+
+def _place_in(info: zipfile.ZipInfo) -> PurePosixPath:
+    return PurePosixPath(info.filename.replace("\\", "/"))
+
+
+def _records_in(archive: zipfile.ZipFile) -> dict[PurePosixPath, tuple[str, ...]]:
+    """The names of what Limner wrote, by the folder of an archive."""
+    found = {}
+    for info in archive.infolist():
+        place = _place_in(info)
+        if place.name == REQUEST and info.file_size < LONGEST_REQUEST:
+            try:
+                found[place.parent] = records(archive.read(info))
+            except UNREADABLE:
+                continue
+    return found
 
 
 def _class_of(name: str) -> str:
