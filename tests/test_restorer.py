@@ -509,6 +509,16 @@ def test_a_start_is_given_a_head_by_the_strategy_closed_form(capsys, tmp_path):
     assert error(run.learner, run.params, images) < error(plain, params, images)
 
 
+@pytest.mark.parametrize(("strategy", "told"), [("closed-form", True), ("adapted", False)])
+def test_a_time_for_no_steps_is_told_to_end_nothing(strategy, told, capsys, tmp_path):
+    clean = pictures(4, 64).images
+    damaged = parse("gaussian(25)")(clean.float() / 255, random()).clamp(0, 1)
+    given = [files(tmp_path / "damaged", (damaged * 255).round().byte()), files(tmp_path / "clean", clean)]
+    asked = ["adapt", "restore", *given, "--strategy", strategy, "--budget", "0.1s", "--out", str(tmp_path / "run")]
+    assert main(asked) == 0
+    assert ("no steps are taken, so the budget of 0.1 s ends nothing" in capsys.readouterr().out) == told
+
+
 def test_damaged_images_alone_fit_no_head(capsys, tmp_path):
     noisy = parse("gaussian(25)")(pictures(12, 64).images.float() / 255, random())
     given = files(tmp_path / "damaged", (noisy.clamp(0, 1) * 255).round().byte())

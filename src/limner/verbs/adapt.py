@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
 from limner.verbs import directories, restoration, translation
+from limner.verbs.budget import unused
 from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, learner_of, prepare
 
@@ -108,7 +109,7 @@ def adapt(
             learner=describe(network),
             strategy=how,
             memory=memory,
-            advice=(*found_out, advice.reason),
+            advice=(*found_out, advice.reason, *unused(limits, how)),
         )
         run = carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
         adviser.observe(advice.id, run.lineage["run"])

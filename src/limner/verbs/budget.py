@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from limner.config import Strategy
 from limner.errors import LimnerError
 
 UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -47,3 +48,19 @@ def parse(text: str | int | float | None) -> Budget:
                 f"the budget {str(text)!r} cannot be read; right would be 60s, 2m, 1h, 500steps or 2m,500steps"
             )
     return Budget(steps, seconds)
+
+
+def unused(limits: Budget, strategy: Strategy) -> tuple[str, ...]:
+    """A sentence where a time was given to a strategy that takes no steps, so that there is nothing for it to end.
+
+    >>> unused(Budget(seconds=3.0), Strategy(steps=0))
+    ('no steps are taken, so the budget of 3 s ends nothing; give steps, as in --budget 100steps, to take some',)
+    >>> unused(Budget(seconds=3.0), Strategy()), unused(Budget(0, 3.0), Strategy(steps=0))
+    ((), ())
+    """
+    if strategy.steps or limits.seconds is None or limits.steps is not None:
+        return ()
+    return (
+        f"no steps are taken, so the budget of {limits.seconds:g} s ends nothing; give steps, as in "
+        "--budget 100steps, to take some",
+    )

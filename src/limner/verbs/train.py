@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.verbs import directories, restoration, translation
+from limner.verbs.budget import unused
 from limner.verbs.classes import told_apart, with_classes
 from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare
 
@@ -77,6 +78,6 @@ def train(
             learner=describe(network),
             strategy=strategy,
             memory=memory,
-            advice=found_out,
+            advice=(*found_out, *unused(limits, strategy)),
         )
         return carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
