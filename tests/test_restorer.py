@@ -23,7 +23,7 @@ from limner.tasks.pictures import Pictures, patches
 from limner.tasks.restoration import materials, restoration_task
 from limner.types import Request
 from limner.verbs.meta_train import configure
-from limner.verbs.restoration import fitted
+from limner.verbs.restoration import beside_the_start, fitted, scored
 
 DEPTHS = {"dncnn": 4, "ffdnet": 3, "unet": 5, "drunet": 5, "nafnet": 5}
 
@@ -501,12 +501,35 @@ def test_a_start_is_given_a_head_by_the_strategy_closed_form(capsys, tmp_path):
     assert main([*asked, "--out", str(tmp_path / "run")]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["learner"]["options"]["head"] == 5
+    assert any("start alone, not adapted, has PSNR" in note and "gains" in note for note in told["scores"]["notes"])
+    assert not told["warnings"]
+    assert "start alone, not adapted, has PSNR" in (tmp_path / "run" / "report.html").read_text()
     run = Run.load(tmp_path / "run")
     assert run.cost.steps == 0
     plain = create("restorer", run.learner.image_shape, **{**run.learner.options, "head": 0})
     params = {name: value for name, value in run.params.items() if not name.startswith("fitted.")}
     images = {"inputs": damaged[8:], "images": clean[8:].float() / 255}
     assert error(run.learner, run.params, images) < error(plain, params, images)
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_head_is_told_to_be_worse_than_its_start_alone_where_it_is(same):
+    """Learned from pairs that are held back as well, or from those whose clean images are negatives."""
+    net, batch = learner(side=24, head=5), sharp_and_blurred()
+    damaged, clean = (ImageSet((batch[side] * 255).round().byte(), side) for side in ("inputs", "images"))
+    held = Pairs(damaged, clean)
+    learned = held if same else Pairs(damaged, ImageSet(255 - clean.images, "negatives"))
+    task, start = Task("restore", "pairs", learned, held), net.init(0)
+    run = fit(net, task, Strategy(start="shipped:restorer", steps=0), start=start)
+    run.scores = scored(net, run.params, held, len(learned), 0)
+    warnings = beside_the_start(run, task, start)
+    before, after = (scored(net, params, held, 1, 0).plain()["psnr"] for params in (start, run.params))
+    assert (after > before) == same
+    told = f"the start alone, not adapted, has PSNR {before:.2f} dB"
+    assert run.scores.notes[-1].startswith(told)
+    assert run.scores.notes[-1].endswith(f"learned {'gains' if same else 'loses'} {abs(after - before):.2f} dB")
+    assert ["worse than its start alone" in warning for warning in warnings] == ([] if same else [True])
+    assert same or f"PSNR {after:.2f} dB, the start {before:.2f} dB; restore with" in warnings[0]
 
 
 @pytest.mark.parametrize(("strategy", "told"), [("closed-form", True), ("adapted", False)])

@@ -293,7 +293,7 @@ def carry_out(
             run.notes += [told] if told else []
         run.save(directory)
         if run.state != "stopped":
-            minded += judged_and_minded(run, task, listeners(progress, "judging"))
+            minded += judged_and_minded(run, task, listeners(progress, "judging"), start)
         run.warnings = minded
     except BaseException as trouble:
         told = str(trouble) if isinstance(trouble, LimnerError) else f"{type(trouble).__name__}: {trouble}"
@@ -330,9 +330,9 @@ def listeners(progress: bool, label: str = "training") -> tuple[Any, ...]:
     return (ProgressBar(label),) if progress else ()
 
 
-def judged_and_minded(run: Run, task: Task, heard: tuple[Any, ...] = ()) -> list[str]:
-    """Give the run its scores, and tell what to mind of its samples; Ctrl-C cuts that short, with a note in the run.
-    Those who listen hear what it is about."""
+def judged_and_minded(run: Run, task: Task, heard: tuple[Any, ...] = (), start: StoredModel | None = None) -> list[str]:
+    """Give the run its scores, and tell what to mind of its samples, or of a restorer beside its ``start``; Ctrl-C cuts
+    that short, with a note in the run. Those who listen hear what it is about."""
 
     def tell(sentence: str) -> None:
         for listener in heard:
@@ -347,6 +347,8 @@ def judged_and_minded(run: Run, task: Task, heard: tuple[Any, ...] = ()) -> list
         if task.query is not None:
             tell(f"scores on {len(task.query):,} {'patches' if task.goal == 'restore' else 'images'} held back")
         run.scores = judged(run, task, made)
+        if task.goal == "restore" and start is not None:
+            return restoration.beside_the_start(run, task, start.params)
         return [] if made is None else warnings.afterwards(run, task, some_of(task.support, run.seed), made)
     except KeyboardInterrupt:
         run.notes.append("scoring was stopped by hand; limner evaluate scores the run again")

@@ -311,6 +311,34 @@ def keep_the_best(run: Run, task: Task, start: Params | None) -> list[str]:
     return []
 
 
+def beside_the_start(run: Run, task: Task, start: Params) -> list[str]:
+    """Note in the scores of a run what its start alone, not adapted, makes of the pairs held back; where that is better
+    by PSNR than what the run makes of them, return a warning that says so.
+
+    There is nothing to tell of damaged images alone (see :func:`keep_the_best`), or without scores.
+    """
+    from dataclasses import replace
+
+    from limner.tasks import Pairs
+
+    query, scores = task.query, run.scores
+    if scores is None or run.state != "finished" or not isinstance(query, Pairs):
+        return []
+    alone = scored(run.learner, start, query, len(task.support), run.seed).plain()
+    before, after = round(alone["psnr"], 2), round(scores.values["psnr"].value, 2)
+    what = f"gains {after - before:.2f} dB" if after >= before else f"loses {before - after:.2f} dB"
+    told = f"the start alone, not adapted, has PSNR {before:.2f} dB, SSIM {alone['ssim']:.3f}; what was learned {what}"
+    run.scores = replace(scores, notes=(*scores.notes, told))
+    if after >= before:
+        return []
+    called = run.strategy.start if len(run.strategy.start) < 40 else run.strategy.start[:12]
+    patches = "patch" if len(query) == 1 else f"{len(query):,} patches"
+    return [
+        f"what was learned does worse than its start alone: on the {patches} held back it has PSNR {after:.2f} dB, the "
+        f"start {before:.2f} dB; restore with the start itself (limner restore {called}), or give more pairs"
+    ]
+
+
 def tried(run: Run, tell: Callable[[str], None] = lambda sentence: None) -> list[str]:
     """What the restorer makes of some damaged images that have no truth, in sentences; none where there are no such.
     ``tell`` hears of each before it is looked at.
