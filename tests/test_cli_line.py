@@ -96,6 +96,8 @@ def test_recommend_now_speaks_from_experience(place, capsys):
     assert all(one["reason"] for one in advice)
     assert main(["recommend", DIGITS, "--shots", "10"]) == 0
     assert "why" in capsys.readouterr().out
+    by_class = told(capsys, ["recommend", "digits,size=16,classes=0-2", "--shots", "12", "--goal", "classify"])
+    assert {one["learner"] for one in by_class} == {"classifier", "prototypical"}
 
 
 def test_samples_are_written(place, capsys):

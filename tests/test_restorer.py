@@ -542,6 +542,26 @@ def test_a_time_for_no_steps_is_told_to_end_nothing(strategy, told, capsys, tmp_
     assert ("no steps are taken, so the budget of 0.1 s ends nothing" in capsys.readouterr().out) == told
 
 
+def test_recommend_lists_the_ways_to_restore(capsys, tmp_path):
+    clean = pictures(4, 64).images
+    damaged = parse("gaussian(25)")(clean.float() / 255, random()).clamp(0, 1)
+    noisy, sharp = files(tmp_path / "damaged", (damaged * 255).round().byte()), files(tmp_path / "clean", clean)
+
+    def told(*words):
+        assert main(["recommend", *words, "--goal", "restore", "--json"]) == 0
+        return {one["name"]: one for one in json.loads(capsys.readouterr().out)}
+
+    by_pairs = told(noisy, sharp)
+    assert list(by_pairs) == ["adapted", "closed-form", "scratch"]
+    assert by_pairs["adapted"]["strategy"]["rehearsal"] == 0.75  # as adapt would do it
+    assert by_pairs["closed-form"]["options"]["head"] == 5
+    by_damage = told(sharp, "--degradation", "gaussian(25)")
+    assert by_damage["adapted"]["strategy"]["rehearsal"] == 0
+    alone = told("--damaged", noisy)
+    assert list(alone) == ["adapted", "scratch"]
+    assert "taken for gaussian" in alone["adapted"]["reason"]
+
+
 def test_damaged_images_alone_fit_no_head(capsys, tmp_path):
     noisy = parse("gaussian(25)")(pictures(12, 64).images.float() / 255, random())
     given = files(tmp_path / "damaged", (noisy.clamp(0, 1) * 255).round().byte())

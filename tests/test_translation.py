@@ -297,6 +297,12 @@ def test_translate_keeps_names_and_leaves_the_originals(place, capsys):
     assert main(["translate", "unpaired", "folder:photos", "--out", "made", "--force"]) == 0
 
 
+def test_recommend_tells_pairs_from_none(place, capsys):
+    for targets, learner in (("folder:photos", "pix2pix"), ("folder:others", "cycle")):
+        assert main(["recommend", "folder:drawings", targets, "--goal", "translate", "--json"]) == 0
+        assert {one["learner"] for one in json.loads(capsys.readouterr().out)} == {learner}
+
+
 def test_mistakes_get_one_sentence(place, capsys):
     (place / "empty").mkdir(exist_ok=True)
     adapt = ["adapt", "translate", "folder:drawings"]
@@ -307,7 +313,7 @@ def test_mistakes_get_one_sentence(place, capsys):
     unpaired = refused(capsys, [*adapt, "folder:others", "--learner", "pix2pix", "--out", "x"])
     assert "10 images" in unpaired
     assert "cycle" in unpaired
-    assert "two are for adapt translate" in refused(capsys, ["adapt", "generate", "digits", "digits", "--out", "x"])
+    assert "two are to translate or restore" in refused(capsys, ["adapt", "generate", "digits", "digits", "--out", "x"])
     assert main(["train", "vae", "digits,size=16", "--budget", "1steps", "--option", "width=4", "--out", "vae"]) == 0
     assert "translates nothing" in refused(capsys, ["translate", "vae", "folder:photos", "--out", "x"])
     assert "then evaluate their folder" in refused(capsys, ["evaluate", "paired", "folder:photos"])

@@ -310,7 +310,14 @@ def compare(
 
 @app.command(epilog="Example: limner recommend folder:my-images --shots 10 --budget 60s")
 def recommend(
-    data: options.Data,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {options.KINDS}.")
+    ] = None,
+    targets: translation.Targets = None,
+    pairs: translation.Paired = None,
+    goal: Annotated[str, typer.Option(metavar="GOAL", help="generate, classify, translate or restore.")] = "generate",
+    degradation: restoration.Degradation = None,
+    damaged: restoration.Damaged = None,
     shots: options.Shots = None,
     budget: options.Budget = None,
     learner: options.LearnerName = None,
@@ -318,10 +325,20 @@ def recommend(
     seed: options.Seed = 0,
     json: options.Json = False,
 ) -> None:
-    """What the adviser would do with these images, best first, and why. Nothing is trained."""
+    """What the adviser would do with these images, best first, and why. Nothing is trained.
+
+    To restore or translate, give DATA and TARGETS, or what shows the damage, as for limner adapt.
+    """
     from limner.verbs.recommend import recommend as verb
 
-    show.recommendations(verb(data, shots=shots, budget=budget, learner=learner, memory=memory, seed=seed), json)
+    if data is None and damaged is None:
+        show.needed(data, "DATA", "limner recommend folder:my-images --shots 10")
+    spec = None if data is None else translation.two_sided(goal, data, targets, pairs)
+    found = verb(
+        spec, goal=goal, degradation=degradation, damaged=damaged, shots=shots, budget=budget, learner=learner,
+        memory=memory, seed=seed,
+    )  # fmt: skip
+    show.recommendations(found, json)
 
 
 @app.command(epilog="Example: limner data npz:pack.npz,images=x,labels=y --out preview.png")

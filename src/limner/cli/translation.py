@@ -29,7 +29,7 @@ def two_sided(goal: str, data: str, targets: str | None, paired: bool | None) ->
     if goal != "translate":
         if targets is not None or paired is not None:
             given = repr(targets) if targets is not None else "--pairs"
-            raise LimnerError(f"to {goal} takes one set of data, so leave {given} out; two are for adapt translate")
+            raise LimnerError(f"to {goal} takes one set of data, so leave {given} out; two are to translate or restore")
         return data
     from limner.tasks.pair_spec import join
 

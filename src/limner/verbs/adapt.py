@@ -9,7 +9,8 @@ from limner.errors import LimnerError
 from limner.verbs import directories, restoration, translation
 from limner.verbs.budget import unused
 from limner.verbs.classes import told_apart, with_classes
-from limner.verbs.line import Order, asked_strategy, carry_out, check_learner, find_start, learner_of, prepare
+from limner.verbs.goals import check_learner
+from limner.verbs.line import Order, asked_strategy, carry_out, find_start, learner_of, prepare
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -91,8 +92,7 @@ def adapt(
         advice = choose(called(found, strategy, start), reference, learner)
         how = advice.strategy if reference == "auto" else advice.strategy.replace(start=reference)
         begun = given if given is not None else find_start(how.start, remembered, shape)
-        how = restoration.as_learned(how, begun, prepared.task, limits)
-        how = how.replace(rehearsal=restoration.rehearsal_of(how, begun, prepared.task)).replace(**given_fields)
+        how = restoration.as_learned(how, begun, prepared.task, limits).replace(**given_fields)
         if begun is None:
             if goal == "generate":
                 options = with_classes(options, prepared.task, spec)

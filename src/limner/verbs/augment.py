@@ -17,7 +17,8 @@ from limner.errors import LimnerError
 from limner.verbs import augment_check, directories, making
 from limner.verbs.adapt import check_strategy
 from limner.verbs.class_folders import folders
-from limner.verbs.line import asked_strategy, check_learner, listeners
+from limner.verbs.goals import check_learner
+from limner.verbs.line import asked_strategy, listeners
 
 if TYPE_CHECKING:
     from limner.tasks import ImageSet

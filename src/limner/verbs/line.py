@@ -17,6 +17,7 @@ from limner.verbs import budget as budgets
 from limner.verbs import classes, classify, directories, hub, restoration, starts, translation, warnings
 from limner.verbs.budget import Budget
 from limner.verbs.fields import typed
+from limner.verbs.goals import check_goal
 from limner.verbs.opening import opening
 
 if TYPE_CHECKING:
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from limner.learners import Learner
     from limner.memory import Memory, StoredModel
     from limner.tasks import ImageSet, Task
-
-GOALS = ("generate", "classify", "translate", "restore")
-"""What can be learned to do by a task of images."""
 
 JUDGED = 200
 """Samples that a run is judged by, as it goes and at its end: scores of fewer would be other scores."""
@@ -96,8 +94,7 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     """
     from limner.tasks import load, load_sides, restoration_task, split, split_sides
 
-    if goal not in GOALS:
-        raise LimnerError(f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}")
+    check_goal(goal)
     if goal == "restore":
         made = Prepared(*restoration_task(spec, shots, seed, restoration.JUDGED))
         warnings.of_one_intensity(made.task)  # raises where all are
@@ -175,15 +172,6 @@ def asked_strategy(fields: dict[str, Any] | None, budget: str | None) -> tuple[d
     Strategy().replace(**given)  # a mistake is told before anything is done
     steps, seconds = given.pop("steps", None), given.pop("seconds", None)
     return given, limits if budget is not None else Budget(steps, seconds or None)
-
-
-def check_learner(learner: str | None, goal: str) -> None:
-    """Raises :class:`LimnerError`, naming the choices, for a learner that is not known to serve the goal."""
-    from limner.memory.portfolio import entries
-
-    fit = list(dict.fromkeys(entry.learner for entry in entries(goal)))
-    if learner is not None and learner not in fit:
-        raise LimnerError(f"there is no learner {learner!r} to {goal} with; there are: {', '.join(fit)}")
 
 
 def learner_of(begun: StoredModel, start: str, options: dict[str, Any] | None, task: Task) -> Learner:

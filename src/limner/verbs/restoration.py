@@ -118,11 +118,13 @@ def in_grey(model: StoredModel) -> StoredModel:
 
 
 def as_learned(strategy: Strategy, begun: StoredModel | None, task: Task, limits: Budget) -> Strategy:
-    """``strategy``, or where a start was meta-learned to adapt to damaged images alone, and the task has nothing else,
-    the start's own inner loop: the same optimiser, rate, and without other ``limits`` the same number of steps."""
+    """``strategy``, rehearsing where that can be (:func:`rehearsal_of`), or where a start was meta-learned to adapt to
+    damaged images alone, and the task has nothing else, the start's own inner loop: the same optimiser, rate, and
+    without other ``limits`` the same number of steps."""
     from limner.meta import MetaPlan
     from limner.tasks import Alone
 
+    strategy = strategy.replace(rehearsal=rehearsal_of(strategy, begun, task))
     family = None if begun is None else begun.metadata.get("family")
     if begun is None or not isinstance(task.support, Alone) or not isinstance(family, dict) or not family.get("alone"):
         return strategy
