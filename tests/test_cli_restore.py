@@ -335,6 +335,36 @@ def test_stripes_are_taken_away_before_the_noise(folder):
     assert with_stripes > told_else + 1
 
 
+def test_texture_that_the_starter_takes_for_noise_is_left_to_the_denoiser(folder):
+    down, across = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    texture = 0.5 + 0.15 * torch.sin(2 * torch.pi * (0.8 * across + 0.6 * down) / 2.3)
+    save("texture.png", parse("gaussian(10)")(texture[None, None], generator(0)))
+    for method in ("auto", "starter"):
+        assert main(["restore", method, "texture.png", "--no-check", "--out", method]) == 0
+        (told,) = told_of(folder / method)[0].values()
+        assert told["method"] == ("denoiser" if method == "auto" else "starter")
+        assert any("taken texture for noise" in sentence for sentence in told["sentences"]) == (method == "auto")
+    wrong = {
+        method: np.square(np.asarray(Image.open(f"{method}/texture.png")) / 255 - texture.numpy()).mean() ** 0.5
+        for method in ("auto", "starter")
+    }
+    assert wrong["auto"] < 0.5 * wrong["starter"], wrong
+
+
+def test_a_mask_that_may_be_upside_down_and_images_that_the_terminal_has_no_room_for(folder, capsys):
+    save("upside.png", (torch.rand(1, 1, 96, 96, generator=generator(1)) < 0.2).float())
+    assert main(["restore", "biharmonic", "in/noisy.png", "--mask", "upside.png", "--no-check", "--out", "made"]) == 0
+    assert "invert the mask: black is lost" in capsys.readouterr().out
+    Path("many").mkdir()
+    for place in range(7):
+        Image.new("L", (20, 20), 10 * place).save(f"many/{place}.png")
+    assert main(["restore", "auto", "many", "--no-check", "--out", "all"]) == 0
+    told = capsys.readouterr().out
+    assert "other 2 stands in all/restored.json" in told
+    assert "4.png" in told
+    assert "5.png" not in told
+
+
 def test_masks_of_a_folder_and_what_they_tell(folder, capsys):
     (folder / "masks").mkdir()
     kept = torch.rand(1, 1, 96, 96, generator=generator(1)) > 0.2

@@ -179,6 +179,18 @@ def test_drawings_in_black_and_white_have_lost_nothing():
     assert not any(lost.any() for lost in lost_values((page > 0.5).astype(float)[None]))
 
 
+def test_a_chart_on_white_has_lost_nothing_and_a_picture_with_most_pixels_lost_has():
+    chart = np.ones((1, 160, 160))
+    for place, high in enumerate((30, 75, 110, 50)):
+        chart[:, 150 - high : 150, 15 + 35 * place : 35 + 35 * place] = 0.3 + 0.1 * place
+    chart[:, ::20, :] = np.where(chart[:, ::20, :] == 1, 0.8, chart[:, ::20, :])
+    assert not any(lost.any() for lost in lost_values(chart))
+    seen = np.random.default_rng(0).random((160, 160)) < 0.05
+    picture = data.camera()[100:260, 180:340] / 255.0
+    assert lost_values(np.where(seen, picture, 0.0)[None])[1].mean() > 0.9
+    assert lost_values(np.where(seen, picture, 1.0)[None])[1].mean() > 0.9
+
+
 @pytest.mark.parametrize("width", [1.5, 3])
 @pytest.mark.parametrize("noise", ["nothing", "gaussian(4)"])
 def test_blur_within_a_quarter(width, noise):

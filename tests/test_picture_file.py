@@ -117,6 +117,21 @@ def test_a_sub_directory_of_exif_stays_in_a_tiff(tmp_path):
     assert Image.open(tmp_path / "b.tiff").getexif().get_ifd(34665)[33434] == pytest.approx(0.01)
 
 
+def test_what_a_tiff_says_of_its_writer_stays_but_not_the_shape_of_other_pages(tmp_path, caplog):
+    import tifffile
+
+    pages = whole((2, 16, 16), np.uint16)
+    for place, software in enumerate(("a scanner", None)):
+        tifffile.imwrite(tmp_path / "a.tif", pages, photometric="minisblack", software=software)
+        picture = reread(tmp_path / "a.tif")
+        write(tmp_path / f"{place}.tif", picture, picture.images())
+        with tifffile.TiffFile(tmp_path / f"{place}.tif") as made:
+            assert made.pages[0].software == ("a scanner" if software else "tifffile.py")
+            assert made.series[0].shape == (16, 16)
+            assert "shape" not in made.pages[0].description
+    assert not caplog.records
+
+
 def test_palette_two_colours_and_pages_are_told():
     notes = {}
     for mode in ("P", "1"):

@@ -9,6 +9,9 @@ import typer
 
 from limner.cli import help, options, show
 
+SHOWN = 5
+"""Images of which the terminal tells what was found."""
+
 Degradation = Annotated[
     str | None,
     typer.Option(
@@ -169,8 +172,13 @@ def restore(
     told = [f"{count} in {made.directory}"]
     if made.skipped:
         told.append(f"{len(made.skipped):,} of them were done before and are as they were")
-    for one in [one for one in made.record["images"] if one["image"] not in made.skipped][:5]:
+    fresh = [one for one in made.record["images"] if one["image"] not in made.skipped]
+    for one in fresh[:SHOWN]:
         told += [one["image"], *(f"  {sentence}" for sentence in one["sentences"])]
+    if len(fresh) > SHOWN:
+        told.append(
+            f"what was found in the other {len(fresh) - SHOWN:,} stands in {made.directory / restore_asked.RECORD}"
+        )
     told += restore_asked.told_once(made.left_out)
     show.lines({**vars(made), "page": made.page}, [*told, f"before and after: {made.page}"], json)
     if made.state == "stopped":

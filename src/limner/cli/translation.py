@@ -23,7 +23,13 @@ Paired = Annotated[
 
 
 def two_sided(goal: str, data: str, targets: str | None, paired: bool | None) -> str:
-    """The data spec of DATA and TARGETS together, for goals ``translate`` and ``restore``; else that of DATA alone."""
+    """The data spec of DATA and TARGETS together, for goals ``translate`` and ``restore``; else that of DATA alone.
+
+    Raises :class:`LimnerError` for a goal that there is not, or that takes one set of data.
+    """
+    from limner.verbs.goals import check_goal
+
+    check_goal(goal)
     if goal == "restore" and targets is not None and paired is not False:
         return f"{data} => {targets}"
     if goal != "translate":

@@ -41,6 +41,23 @@ SECOND = ("non-local-means", "wavelets", "plug-and-play")
 """Whose opinion is asked: the first that is not the method itself and handles the damage."""
 
 
+SPARED = 10 / 255
+"""So much of the picture's own intensities may a method smooth over, as a standard deviation."""
+
+
+def takes_texture(method: Restorer, damaged: Tensor, restored: Tensor, knowledge: Knowledge) -> bool:
+    """Whether a method that was not told the noise of ``knowledge`` took much more than it: the intensities' variance
+    fell by more than the noise's and :data:`SPARED`² together. One that sharpens besides raises that variance.
+
+    >>> picture = torch.rand(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    >>> takes_texture(named("starter"), picture, 0 * picture, Knowledge(noise=0.1))
+    True
+    """
+    if not getattr(method, "blind", False) or knowledge.noise is None:
+        return False
+    return float(damaged.var() - restored.var()) > knowledge.noise**2 + SPARED**2
+
+
 @dataclass(frozen=True)
 class Judgement:
     """What can be told without the truth. Standard deviations and differences are of intensities in [0, 1].

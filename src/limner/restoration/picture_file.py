@@ -288,11 +288,12 @@ def _exif(image: ImageFile) -> tuple[bytes, int]:
 
 
 def _kept(found: Mapping[int, Any]) -> Exif:
-    """The tags that describe a picture."""
+    """The tags that describe a picture; not the shape of all pages, which tifffile writes as a description."""
     from PIL import Image as images
 
     kept = images.Exif()
     for tag in KEPT_TAGS:
-        if tag in found and isinstance(value := found[tag], str | int | float):
+        value = found.get(tag)
+        if isinstance(value, str | int | float) and not str(value).startswith('{"shape":'):
             kept[tag] = value
     return kept

@@ -112,6 +112,7 @@ def _tiff(values: Array, picture: Picture) -> bytes:
         resolution=picture.resolution,
         resolutionunit="inch" if picture.resolution else None,
         metadata=None,
+        software=False,
         extratags=_descriptions(picture),
     )
     return file.getvalue()

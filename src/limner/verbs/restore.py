@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +66,12 @@ class Restored:
         """Bring ``restored.json`` up to date with what is ``told`` of each of ``items`` that is done, by its name."""
         images = [told[item.name] for item in items if item.name in told]
         self.images = [self.directory / one["file"] for one in images]
-        self.record |= {"state": self.state, "images": images, "left_out": self.left_out, "peak_memory": _peak()}
+        self.record |= {
+            "state": self.state,
+            "images": images,
+            "left_out": self.left_out,
+            "peak_memory": restore_again.peak(),
+        }
         directories.write_json(self.directory / RECORD, self.record)
 
 
@@ -214,7 +219,7 @@ class _One:
         from limner.reports.restored import thumbnails
         from limner.restoration import picture_file, picture_writing, tiles
         from limner.restoration.estimate import estimate
-        from limner.restoration.judge import judge
+        from limner.restoration.judge import judge, takes_texture
         from limner.restoration.scores import against
         from limner.restoration.stripes import Destriping, without
         from limner.seeds import generator
@@ -234,7 +239,7 @@ class _One:
         }  # fmt: skip
         told["sentences"] = [f"This file {note}." for note in picture.notes] + about_mask
         told["sentences"] += self.asked.remarks
-        told["sentences"] += found.sentences() if self.asked.degradation is None else []
+        told["sentences"] += found.sentences(self.asked.noise is not None) if self.asked.degradation is None else []
         plain, stripes = damaged, self._stripes(found)
         if stripes is not None:
             plain = without(damaged, stripes, mask)
@@ -250,7 +255,7 @@ class _One:
             told |= {"method": "destriping", "degradation": found.degradation}
         else:
             knowledge = self._knowledge(mask, own is not None, plain, found, told["sentences"])
-            restorer = self.given or _by_what_was_found(knowledge, self.asked.noise is not None)
+            restorer = self.given or restore_asked.by_what_was_found(knowledge, self.asked.noise is not None)
             if refused := restorer.handles(knowledge):
                 raise LimnerError(refused)
             if restorer.name in UNDOING and knowledge.operator is None and knowledge.mask is None:
@@ -258,15 +263,18 @@ class _One:
                     f"{restorer.name} only took noise away, as no --degradation or --mask told of blur or lost pixels."
                 )
             tile = 0 if isinstance(restorer, Destriping) else self.tile  # stripes are of the whole image
-            count = tiles.count_of(restorer, plain, knowledge, tile)
-            told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": count}
+            many = tiles.count_of(restorer, plain, knowledge, tile)
+            told |= {"method": restorer.name, "degradation": knowledge.degradation, "tiles": many}
             told["noise"] = None if knowledge.noise is None else 255 * knowledge.noise
-            done = iter(range(1, count + 1))
-            parts = count + (JUDGING if self.check else 0)
-            restored = tiles.restore(
-                restorer, plain, knowledge, generator(self.seed, "restore", self.item.name), tile=tile,
-                on_tile=lambda: self._progress(next(done) / parts),
-            )  # fmt: skip
+            parts = many + (JUDGING if self.check else 0)
+            restored = self._mended(restorer, plain, knowledge, tile, parts)
+            if self.given is None and found.kind == "gaussian" and takes_texture(restorer, plain, restored, knowledge):
+                restorer = restore_asked.by_what_was_found(knowledge, told=True)
+                restored = self._mended(restorer, plain, knowledge, tile, parts)
+                told["method"] = restorer.name
+                told["sentences"].append(
+                    "The starter would have taken texture for noise, so the denoiser, told the noise, took its place."
+                )
         seconds = time.monotonic() - begun
         if self.check and knowledge is not None and not isinstance(restorer, Destriping):
             judged = judge(
@@ -296,6 +304,19 @@ class _One:
             damaged, restored = (picture_file.read(one).images() for one in (file, result))
         self._progress(1.0)
         return thumbnails(self.item.name, damaged, restored, self._truth()[0], told)
+
+    def _mended(
+        self, restorer: Restorer, damaged: torch.Tensor, knowledge: Knowledge, tile: int, parts: int
+    ) -> torch.Tensor:
+        """What the restorer makes of it; progress is told in ``parts``, tiles and what judging takes."""
+        from limner.restoration import tiles
+        from limner.seeds import generator
+
+        done = count(1)
+        return tiles.restore(
+            restorer, damaged, knowledge, generator(self.seed, "restore", self.item.name), tile=tile,
+            on_tile=lambda: self._progress(next(done) / parts),
+        )  # fmt: skip
 
     def _progress(self, share: float) -> None:
         for bar in self.bars:
@@ -377,23 +398,3 @@ class _One:
             return None, [f"There is no true image {place}, so it has no score."]
         with place.open("rb") as file:
             return picture_file.read(file).images(), []
-
-
-def _by_what_was_found(knowledge: Knowledge, told: bool) -> Restorer:
-    """The method of ``auto``: plug-and-play where pixels are lost or an operator is known, the denoiser where the user
-    ``told`` how strong the noise is, else the starter, which finds out by itself."""
-    from limner.restoration import restorer
-
-    if knowledge.mask is not None or knowledge.operator is not None:
-        return restorer("plug-and-play")
-    return restorer("denoiser" if told else "starter")
-
-
-def _peak() -> int | None:
-    """The most memory that the process has had, in bytes; ``None`` where the system does not tell (Windows)."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else 1024 * most

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -92,3 +93,13 @@ def _weights(method: object) -> Iterator[Params]:
     for part in ("prior", "run"):
         if (inner := getattr(method, part, None)) is not None:
             yield from _weights(inner)
+
+
+def peak() -> int | None:
+    """The most memory that the process has had, in bytes; ``None`` where the system does not tell (Windows)."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else 1024 * most

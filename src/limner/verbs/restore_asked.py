@@ -77,7 +77,8 @@ class Masks:
         lost = 1 - float(seen.mean())
         if not lost:
             return None, [f"The mask {place} is white all over: it tells of no lost pixel (black is lost)."]
-        return seen, [f"By the mask {100 * lost:.1f}% of the pixels are lost."]
+        told = [f"By the mask {100 * lost:.1f}% of the pixels are lost."]
+        return seen, told + ["If it is the other way round, invert the mask: black is lost."] * (lost > 0.5)
 
     def sha256(self) -> str:
         """Of the bytes of all of them."""
@@ -306,3 +307,13 @@ def method_of(method: str, options: dict[str, Any], memory: str | None) -> Resto
     if options:
         raise LimnerError(f"the options of {method} were fixed when it was trained; leave --option out")
     return Trained.of(run)
+
+
+def by_what_was_found(knowledge: Knowledge, told: bool) -> Restorer:
+    """The method of ``auto``: plug-and-play where pixels are lost or an operator is known, the denoiser where the user
+    ``told`` how strong the noise is, else the starter, which finds out by itself."""
+    from limner.restoration import restorer
+
+    if knowledge.mask is not None or knowledge.operator is not None:
+        return restorer("plug-and-play")
+    return restorer("denoiser" if told else "starter")
