@@ -487,6 +487,7 @@ def test_ridge_is_learned_with_a_head_alone(capsys, tmp_path):
     shared = ["--family", files(tmp_path / "clean", pictures(24, 80).images), "--degradation", "gaussian(25)"]
     tiny = ["-o", "width=3", "-o", "depth=3", "--budget", "1steps", "--set", "validate_tasks=1"]
     assert main(["meta-train", "ridge", "restorer", *shared, *tiny, "--out", str(tmp_path / "start")]) == 0
+    assert '"DAMAGED => CLEAN" --shots' in (tmp_path / "start" / "README.md").read_text()
     options = json.loads((tmp_path / "start" / "config.json").read_text())["options"]
     assert (options["head"], options["maps"]) == (5, 8)
     assert main(["meta-train", "ridge", "restorer", *shared, *tiny, "-o", "head=0", "-o", "maps=0"]) == 2
