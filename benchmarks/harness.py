@@ -287,7 +287,7 @@ def finish(
     folder = ROOT / "docs" / "pictures"
     written = [_write_picture(folder / f"{name}-{picture.name}", picture) for picture in pictures]
     for stale in folder.glob(f"{name}-*"):
-        if stale not in written:
+        if stale not in written and f"(pictures/{stale.name})" not in renewed(text, name, ""):  # another's
             stale.unlink()
     parts = [shown, _shared(story).strip()]
     for picture, file in zip(pictures, written, strict=True):

@@ -56,20 +56,21 @@ def test_a_full_run_renews_its_own_part_of_the_page_and_no_other(harness):
     docs = harness.ROOT / "docs" / "benchmarks.md"
     picture = harness.Picture("grid", grid(noise(4), 2, 4), "what [it] made")
     (harness.ROOT / "docs" / "pictures").mkdir()
-    for name in ("one-stale.png", "other-kept.png"):
+    docs.write_text(docs.read_text() + "![of a longer name](pictures/one-more-kept.png)\n")
+    for name in ("one-stale.png", "one-more-kept.png", "other-kept.png"):
         (harness.ROOT / "docs" / "pictures" / name).write_bytes(b"")
     path = finish(harness, pictures=[picture], details=[{"task": "t", "score": 1.0}])
     text = docs.read_text()
     head = "# Before\n\n<!-- bench:other -->\nother\n<!-- /bench:other -->\n\n<!-- bench:one -->\n"
     assert text.startswith(head)
-    assert text.endswith("<!-- /bench:one -->\nafter\n")
+    assert "<!-- /bench:one -->\nafter\n" in text
     assert "old" not in text
     assert "| way to begin | kernel distance | steps |\n| :--- | ---: | ---: |\n" in text
     assert "| a\\|b | 0.123 [0.111, 0.136] | 50 |\n| scratch | – | 1,200 |" in text
     assert "![what (it) made](pictures/one-grid.png)" in text
     assert "What it shows." in text
     names = sorted(one.name for one in (harness.ROOT / "docs" / "pictures").iterdir())
-    assert names == ["one-grid.png", "other-kept.png"]
+    assert names == ["one-grid.png", "one-more-kept.png", "other-kept.png"]
     record = json.loads(path.read_text())
     assert record["rows"][0]["score"] == {"mean": 0.12345, "low": 0.1111, "high": 0.1357, "n": 32}
     assert record["seed"] == 3
