@@ -233,7 +233,7 @@ def test_a_fit_that_takes_too_long_is_ended_and_has_failed_by_time(tmp_path):
     """A kernel for which this problem is as good as endless, beside one that is done at once."""
     svc = "estimator:sklearn.svm.SVC"
     (tmp_path / "hard.csv").write_text(hard_table())
-    asked = trials.Asked(f"csv:{tmp_path / 'hard.csv'},target=y", svc, None, None, "scratch", trials.Budget(None, 2.0),
+    asked = trials.Asked(f"csv:{tmp_path / 'hard.csv'},target=y", svc, None, None, "scratch", trials.Budget(None, 5.0),
                          {}, {}, 0)  # fmt: skip
     subject = trials.BlackBoxes(asked)
     quick = {**subject.space.default, "kernel": "rbf", "C": 0.001}
@@ -243,9 +243,9 @@ def test_a_fit_that_takes_too_long_is_ended_and_has_failed_by_time(tmp_path):
     assert (made.scores, made.lineage) == (alone.scores, alone.lineage)  # in a process of its own it is the same
     first = subject.limited._process
     begun = time.monotonic()
-    with pytest.raises(LimnerError, match="took longer than 2 seconds, the most that a fit may take"):
+    with pytest.raises(LimnerError, match="took longer than 5 seconds, the most that a fit may take"):
         subject.attempt(endless, lambda rung, score: False, "")
-    assert time.monotonic() - begun < 20
+    assert time.monotonic() - begun < 30
     assert first.poll() is not None  # nothing goes on after it
     assert subject.attempt(quick, lambda rung, score: False, "").scores == alone.scores
 
