@@ -128,7 +128,7 @@ def measure(name: str, asked: list[tuple[Data, Task]], of: str) -> None:
         pictures=[harness.Picture("samples", picture(asked, rows), CAPTION)],
         story=(
             f"{of}, judged on {QUERIES} others of the class by "
-            f" {SAMPLES} samples; means over classes with 95% bootstrap intervals. The shipped starts learned "
+            f"{SAMPLES} samples; means over classes with 95% bootstrap intervals. The shipped starts learned "
             "from images that Limner draws itself and from nothing else; nothing was tuned on these data. Seconds are "
             "of one core."
         ),
