@@ -47,7 +47,7 @@ def recognised(reader: Params | None, images: Tensor, own: int, classes: int) ->
 def groups(tasks: list[Task]) -> list[list[int]]:
     """Places of ``tasks`` in groups of :data:`WAYS`, each of several alphabets; what does not fill one is left out."""
     count = len(tasks) // WAYS
-    return [list(range(len(tasks)))[place::count][:WAYS] for place in range(count)]
+    return [list(range(place, len(tasks), count))[:WAYS] for place in range(count)]
 
 
 def _set(parts: list[Tensor]) -> ImageSet:

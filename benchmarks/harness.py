@@ -283,11 +283,11 @@ def finish(
         return path
     page = ROOT / "docs" / "benchmarks.md"
     text = page.read_text(encoding="utf-8")
-    renewed(text, name, "")  # a page without the markers is found out before anything is written
+    others = renewed(text, name, "")  # a page without the markers is found out before anything is written
     folder = ROOT / "docs" / "pictures"
     written = [_write_picture(folder / f"{name}-{picture.name}", picture) for picture in pictures]
     for stale in folder.glob(f"{name}-*"):
-        if stale not in written and f"(pictures/{stale.name})" not in renewed(text, name, ""):  # another's
+        if stale not in written and f"(pictures/{stale.name})" not in others:
             stale.unlink()
     parts = [shown, _shared(story).strip()]
     for picture, file in zip(pictures, written, strict=True):
