@@ -1,13 +1,14 @@
-"""What advice is worth: how far the best of 1, 3, 10 and 30 runs stays behind the best known, by adviser.
+"""What advice is worth: how far the best of 1, 3, 10 and 30 runs stays behind the best known, by adviser; on the part
+held back that the search looks at, and on the part that it never sees.
 
-Families are characters, digits, clothing, tiles, and tables of scikit-learn. Each is cut in two parts that share no
-image and no row. Of the first part ``limner meta-train experience`` makes the past, by chance; tasks of the second are
-to be advised on: ``related``, with all of the past, and ``another family``, with the past of all families but theirs.
+Families are characters, digits, clothing, tiles, degradations and tables of scikit-learn. Each is cut in two parts that
+share no image and no row (``adviser_families``). Of the first part ``limner meta-train experience`` makes the past, by
+chance; tasks of the second are to be advised on: ``related``, with all of the past, and ``another family``, with the
+past of all families but theirs.
 """
 
 from __future__ import annotations
 
-import csv
 import tempfile
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import harness
 import numpy as np
 import torch
+from adviser_families import FAMILIES, SEED, SIDE, parts
 from PIL import Image
 
 from limner.advisers import CATALOGUE, adviser
@@ -25,50 +27,17 @@ from limner.memory import Memory
 from limner.memory.thumbnails import thumbnails
 from limner.seeds import derive, generator
 from limner.spaces.search import Search, Trial
-from limner.tasks import ImageSet, load
+from limner.tasks import load
 from limner.tasks.held import reading_once
 from limner.tasks.tables import load_table
 from limner.verbs.budget import Budget
 from limner.verbs.experience import experience
 from limner.verbs.trials import Asked, BlackBoxes
 
-SEED, AFTER = 0, (1, 3, 10, 30)
+AFTER = (1, 3, 10, 30)
 LEARNERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.svm.SVC")
-SIDE = 16
-SIZE = f",size={SIDE},colour=grey"
-
-
-class Family(NamedTuple):
-    """Tasks of one kind.
-
-    data      a data spec; ``apart``: whether its two parts share no class, else no image, of each class
-    classes   of an image task, drawn from all; ``shots``: images that it learns from; both 0 of a table
-    past      past tasks
-    """
-
-    data: str
-    classes: int
-    shots: int
-    past: int
-    apart: bool = False
-
-
-FAMILIES = {
-    "characters": Family(
-        "npz:{data}/omniglot_background28.npz,images=x,labels=char,groups=alphabet" + SIZE, 10, 80, 10, True
-    ),
-    "digits": Family("npz:{data}/mnist12k.npz,images=train_x,labels=train_y,limit=100" + SIZE, 5, 60, 10),
-    "clothing": Family("npz:{data}/fashion12k.npz,images=train_x,labels=train_y,limit=100" + SIZE, 5, 60, 10),
-    "tiles": Family("zip:{data}/crawl_tiles32.zip,limit=40" + SIZE, 5, 60, 10, True),
-    "wine": Family("sklearn:wine", 0, 0, 6),
-    "iris": Family("sklearn:iris", 0, 0, 6),
-    "breast_cancer": Family("sklearn:breast_cancer", 0, 0, 6),
-}
 SHARES = (0.25, 0.4, 0.55)
 """Of a table's rows, what a task to be advised on learns from, in turn."""
-
-LEAST_IMAGES = 20
-"""Images that a class of tiles must have."""
 
 
 class Scale(NamedTuple):
@@ -94,53 +63,12 @@ SLOW = ("metann", "metacnn")
 
 FEWER = 10
 NONE, RELATED, OTHER = "none", "related", "another family"
+SEEN, UNSEEN = "regret", "unseen"
+SHOWN = {SEEN: AFTER, UNSEEN: (1, 3, 10)}
+"""After how many runs the table tells of scores on the part that the search looks at, and on the one it never sees."""
 
 
 # ── Tasks ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def parts(folder: Path, name: str) -> dict[str, str]:
-    """Write the two parts of a family, ``past`` and ``now``; their data specs."""
-    family, random = FAMILIES[name], generator(SEED, "parts", name)
-    if not family.classes:
-        return table_parts(folder, name, random)
-    images = load(harness.spec(family.data))
-    assert images.labels is not None
-    labels = images.labels
-    if name == "characters":
-        assert images.class_groups is not None
-        first = images.class_groups[labels] % 2 == 0
-    elif family.apart:
-        counts = torch.bincount(labels, minlength=len(images.class_names))
-        drawn = torch.rand(len(counts), generator=random) < 0.5
-        first = torch.where(counts[labels] >= LEAST_IMAGES, drawn[labels].long(), -1)
-    else:
-        first = torch.rand(len(labels), generator=random) < 0.5
-    return {part: written(folder / f"{name}-{part}.npz", images, torch.nonzero(first == of).flatten())
-            for part, of in (("past", 1), ("now", 0))}  # fmt: skip
-
-
-def written(path: Path, images: ImageSet, places: torch.Tensor) -> str:
-    """Some of the images as an archive of their own, whose classes are numbers; its data spec."""
-    assert images.labels is not None
-    np.savez(path, x=images.images[places, 0].numpy(), y=images.labels[places].numpy())
-    return f"npz:{path},images=x,labels=y"
-
-
-def table_parts(folder: Path, name: str, random: torch.Generator) -> dict[str, str]:
-    """Two CSV files whose rows are disjoint."""
-    table = load_table(FAMILIES[name].data)
-    assert table.labels is not None  # all of them are of classes
-    order, found = torch.randperm(len(table), generator=random), {}
-    for part, places in (("past", order[: len(table) // 2]), ("now", order[len(table) // 2 :])):
-        path = folder / f"{name}-{part}.csv"
-        with path.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([*(f"column {place}" for place in range(table.inputs.shape[1])), "target"])
-            for place in places.tolist():
-                writer.writerow([*table.inputs[place].tolist(), f"class {int(table.labels[place])}"])
-        found[part] = f"csv:{path},target=target"
-    return found
 
 
 def task_of(name: str, spec: str, learner: str, target: int) -> BlackBoxes:
@@ -201,9 +129,10 @@ def made(name: str, case: Case) -> Adviser:
 class Trying:
     """Trying values on a task; the same values are tried once. ``seconds``: of the processor, that it took so far."""
 
-    def __init__(self, subject: BlackBoxes) -> None:
-        self.subject, self.seconds = subject, 0.0
+    def __init__(self, subject: BlackBoxes, memory: Memory) -> None:
+        self.subject, self.memory, self.seconds = subject, memory, 0.0
         self._known: dict[str, Told] = {}
+        self._unseen: dict[str, float] = {}
 
     def __call__(self, values: dict[str, Any]) -> Told:
         if key(values) not in self._known:
@@ -215,14 +144,22 @@ class Trying:
             self.seconds += seconds
         return self._known[key(values)]
 
+    def unseen(self, values: dict[str, Any]) -> float:
+        """The score of the values on the part held back that no search looks at."""
+        if key(values) not in self._unseen:
+            examined = self.subject.examine({"learner": self.subject.described(values)[0]}, self.memory)
+            assert examined.scores is not None
+            self._unseen[key(values)] = examined.scores.values["accuracy"].value
+        return self._unseen[key(values)]
 
-def followed(name: str, case: Case, trying: Trying) -> tuple[list[float], float]:
-    """The best score after each run, and the seconds of the processor that a proposal took.
+
+def followed(name: str, case: Case, trying: Trying) -> tuple[list[Told], float]:
+    """The best after each run, and the seconds of the processor that a proposal took.
 
     Where proposals end, the best stays; an adviser that thinks long is asked for fewer runs, and its list is shorter.
     """
     begun, tried, runs = time.process_time(), trying.seconds, FEWER if name in SLOW else AFTER[-1]
-    scores: list[float] = []
+    best: list[Told] = []
     advising, asked = made(name, case), 0
     for number in range(runs):
         proposal = advising.propose(runs - number)
@@ -231,14 +168,20 @@ def followed(name: str, case: Case, trying: Trying) -> tuple[list[float], float]
         told = trying(proposal.values)
         advising.observe(told)
         asked += 1
-        scores.append(max([*scores[-1:], told.score or 0.0]))
+        best.append(max([*best[-1:], told], key=score_of))
     thought = time.process_time() - begun - (trying.seconds - tried)
-    return scores + scores[-1:] * (runs - len(scores)), thought / asked
+    return best + best[-1:] * (runs - len(best)), thought / asked
+
+
+def score_of(told: Told) -> float:
+    """The score of a run, on the part that the search looks at."""
+    return told.score or 0.0
 
 
 def measured(folder: Path, scale: Scale) -> tuple[list[dict[str, Any]], int]:
     """A row for each learner, task, past and adviser: points of accuracy behind the best that anyone found on the task,
-    after each run; and how many past tasks a learner has."""
+    after each run (``regret``), and the same of the same runs on the part that no search looked at (``unseen``); and
+    how many past tasks a learner has."""
     specs = {name: parts(folder, name) for name in scale.families}
     rows, tasks = [], 0
     for learner in (f"estimator:{name}" for name in scale.learners):
@@ -254,7 +197,7 @@ def measured(folder: Path, scale: Scale) -> tuple[list[dict[str, Any]], int]:
 
 def on_task(subject: BlackBoxes, memory: Memory, family: str, target: int) -> list[dict[str, Any]]:
     """What every adviser comes to on one task, with every past."""
-    described, trying = subject.fingerprint(), Trying(subject)
+    described, trying = subject.fingerprint(), Trying(subject, memory)
     known = past_tasks(memory, "classify", described, subject.kind, subject.space, subject.values)
     foreign = tuple(task for task in known if f"{family}-past" not in task.name)
     shown = thumbnails(getattr(subject.task.support, "images", None))
@@ -263,34 +206,39 @@ def on_task(subject: BlackBoxes, memory: Memory, family: str, target: int) -> li
         case = Case(subject.space, True, subject.seed, described, tasks, shown)
         similar = tasks[0].similarity if tasks else None
         for name in names:
-            scores, thought = followed(name, case, trying)
+            after, thought = followed(name, case, trying)
             rows.append(
                 {"learner": subject.kind, "family": family, "target": target, "past": past, "adviser": name,
-                 "scores": scores, "thinking": 1000 * thought, "similar": similar, "related": len(case.related)}
+                 "after": after, "thinking": 1000 * thought, "similar": similar, "related": len(case.related)}
             )  # fmt: skip
-    best = max(row["scores"][-1] for row in rows)
+    best = max((row["after"][-1] for row in rows), key=score_of)
     for row in rows:
-        row |= {"best": best, "regret": [round(100 * (best - score), 3) for score in row.pop("scores")]}
+        after = row.pop("after")
+        row |= {
+            "best": score_of(best),
+            SEEN: [round(100 * (score_of(best) - score_of(told)), 3) for told in after],
+            UNSEEN: [round(100 * (trying.unseen(best.values) - trying.unseen(told.values)), 3) for told in after],
+        }
     return rows
 
 
 # ── Tables ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def regrets(rows: list[dict[str, Any]], past: str, name: str, after: int) -> list[float]:
+def regrets(rows: list[dict[str, Any]], past: str, name: str, after: int, on: str = SEEN) -> list[float]:
     """Regret after so many runs, one for each learner and task; empty where the adviser was not asked for as many."""
-    own = [row["regret"] for row in rows if row["past"] == past and row["adviser"] == name]
+    own = [row[on] for row in rows if row["past"] == past and row["adviser"] == name]
     return [each[after - 1] for each in own if len(each) >= after]
 
 
-def shown(rows: list[dict[str, Any]], after: tuple[int, ...]) -> list[dict[str, Any]]:
+def shown(rows: list[dict[str, Any]], after: dict[str, tuple[int, ...]]) -> list[dict[str, Any]]:
     """A row of the table for each past and adviser."""
     found = []
     for past, name in dict.fromkeys((row["past"], row["adviser"]) for row in rows):
         row: dict[str, Any] = {"past": past, "adviser": name}
-        for count in after:
-            own = regrets(rows, past, name, count)
-            row[f"after {count}"] = harness.interval(own, SEED) if own else None
+        for on, count in ((on, count) for on, counts in after.items() for count in counts):
+            own = regrets(rows, past, name, count, on)
+            row[f"{on} after {count}"] = harness.interval(own, SEED) if own else None
         thinking = [each["thinking"] for each in rows if (each["past"], each["adviser"]) == (past, name)]
         found.append(row | {"thinking": sum(thinking) / len(thinking)})
     return found
@@ -298,29 +246,30 @@ def shown(rows: list[dict[str, Any]], after: tuple[int, ...]) -> list[dict[str, 
 
 def told_of(rows: list[dict[str, Any]], scale: Scale, tasks: int) -> str:
     """How it was measured, and what the table says of the two goals: one run against ten of cold TPE, and no harm."""
-    tpe, default = (regrets(rows, NONE, name, after) for name, after in (("cold TPE", 10), ("default", 1)))
     lines = []
     for name in ADVISERS:
-        early, gain, harm, harm_of_three = (
-            harness.told(harness.difference(regrets(rows, past, name, after), other, SEED))
-            for past, after, other in ((RELATED, 1, tpe), (RELATED, 1, default), (OTHER, 1, default),
-                                       (OTHER, 3, regrets(rows, NONE, "cold TPE", 3)))
+        first, on_unseen, gain, harm = (
+            harness.told(harness.difference(regrets(rows, past, name, 1, on), regrets(rows, NONE, other, after, on)))
+            for past, on, other, after in ((RELATED, SEEN, "cold TPE", 10), (RELATED, UNSEEN, "cold TPE", 10),
+                                           (RELATED, UNSEEN, "default", 1), (OTHER, UNSEEN, "default", 1))
         )  # fmt: skip
         lines.append(
-            f"- {name}: its first run on related tasks less the best of ten of cold TPE {early}, less the default "
-            f"{gain}; with the past of other families its first run less the default {harm}, the best of three less "
-            f"that of cold TPE {harm_of_three}."
+            f"- {name}: its first run on related tasks less the best of ten of cold TPE {first}, on what no search "
+            f"saw {on_unseen}, there less the default {gain}; with the past of other families, there less the "
+            f"default {harm}."
         )
     names = ", ".join(name.rpartition(".")[2] for name in scale.learners)
     return (
         f"Points of accuracy behind the best that anyone found on the task, the smaller the better; means over "
-        f"{len(tpe)} tasks ({scale.targets} of each of {len(scale.families)} families, for each of {names}) with 95% "
-        "bootstrap intervals. Scores are those that the advisers see: of the part held back for the search. Each "
-        f"learner's past are {tasks} tasks with {scale.runs} strategies each, drawn by `limner meta-train experience "
-        f"--adviser random`; images are grey, {SIDE} pixels wide. Characters and tiles to be "
-        "advised on are of alphabets and folders that the past does not have. *Thinking* is what a proposal takes of "
-        f"the processor; {' and '.join(SLOW)} learn networks for each, so they were asked for {FEWER} runs. "
-        "*Random search* and *cold TPE* know neither past nor default.\n\n" + "\n".join(lines)
+        f"{len(regrets(rows, NONE, 'default', 1))} tasks ({scale.targets} of each of {len(scale.families)} families, "
+        f"for each of {names}) with 95% bootstrap intervals. *Regret* is of the scores that the advisers see, on the "
+        "half of what is held back that the search looks at: the best of many looks has had luck there, which one run "
+        "has not. *Unseen* is of the same runs on the other half: how far the one that looked best is behind the one "
+        f"that looked best to anyone. Each learner's past are {tasks} tasks with {scale.runs} strategies each, drawn "
+        f"by `limner meta-train experience --adviser random`; images are grey, {SIDE} pixels wide. Characters, tiles "
+        "and degradations to be advised on are of alphabets, folders and kinds that the past does not have. *Thinking* "
+        f"is what a proposal takes of the processor; {' and '.join(SLOW)} learn networks for each, so they were asked "
+        f"for {FEWER} runs. *Random search* and *cold TPE* know neither past nor default.\n\n" + "\n".join(lines)
     )
 
 
@@ -359,13 +308,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         rows, tasks = measured(Path(place), scale)
     columns = {"past": "past", "adviser": "adviser"} | {
-        f"after {count}": f"regret after {count} run{'s' if count > 1 else ''}" for count in AFTER
-    }
-    details = [row | {"regret": [row["regret"][count - 1] for count in AFTER if count <= len(row["regret"])]}
-               for row in rows]  # fmt: skip
+        f"{on} after {count}": f"{on} after {count} run{'s' if count > 1 else ''}"
+        for on, counts in SHOWN.items() for count in counts
+    }  # fmt: skip
+    details = [
+        row | {on: [row[on][count - 1] for count in AFTER if count <= len(row[on])] for on in SHOWN} for row in rows
+    ]
     harness.finish(
         "adviser-regret",
-        shown(rows, AFTER),
+        shown(rows, SHOWN),
         columns=columns | {"thinking": "thinking, ms"},
         seed=SEED,
         started=started,

@@ -227,7 +227,7 @@ def references(tasks: list[Task], reader: Params) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    measure("few-shot-generation", WAYS_TO_GO, harness.minutes(4), others=(1, 10))
+    measure("few-shot-generation", WAYS_TO_GO, harness.minutes(6), others=(1, 10))
 
 
 def measure(name: str, ways: tuple[Way, ...], minutes: float, others: tuple[int, ...] = ()) -> None:
