@@ -3,6 +3,7 @@
 import math
 import random
 
+import numpy as np
 import pytest
 import torch
 from made_up import VAE, a_run, a_task, some_scores
@@ -11,7 +12,7 @@ from limner.advisers import CATALOGUE, adviser
 from limner.advisers.base import Case, Told, key
 from limner.advisers.ensemble import expected_improvement
 from limner.advisers.evolution import Evolution
-from limner.advisers.history import PastRun, PastTask, Regrets, past_tasks, regrets
+from limner.advisers.history import PastRun, PastTask, Regrets, past_tasks, pooled, regrets
 from limner.advisers.lists import nearest, portfolio
 from limner.advisers.metann import MetaNN
 from limner.advisers.sampled import Sampled
@@ -130,8 +131,7 @@ def test_regret_is_nothing_for_the_best_and_one_for_the_middle_and_does_not_mind
 def test_regret_of_what_was_not_tried_is_like_that_of_its_neighbours():
     task = a_past("task", 1.0, count=60)
     known = Regrets(SPACE, [task], True)
-    near = known.of({"x": 0.3, "side": "right", "lift": 5})[0]
-    far = known.of({"x": -1.0, "side": "left"})[0]
+    near, far = known.of([{"x": 0.3, "side": "right", "lift": 5}, {"x": -1.0, "side": "left"}])[:, 0]
     assert 0 <= near < 0.7 < 1.0 < far <= 2
 
 
@@ -151,7 +151,21 @@ def test_what_one_of_many_knobs_decides_comes_first_though_no_two_tasks_tried_th
     assert listed(case)[0].values["k3"] == "high"
     known = Regrets(space, case.past, True)
     high, low = ({**space.sample(9), "k3": word} for word in ("high", "low"))
-    assert (known.of(low) - known.of(high)).min() > 0.2
+    of_high, of_low = known.of([high, low])
+    assert (of_low - of_high).min() > 0.2
+
+
+def test_what_two_knobs_decide_together_is_foretold_where_no_line_tells_it():
+    chance = np.random.default_rng(0)
+    places = chance.random((400, 6))
+    unlike = (places[:, 0] > 0.5) != (places[:, 1] > 0.5)
+    told = pooled(places, unlike - unlike.mean(), np.ones(400))
+    others = chance.random((200, 6))
+    wanted = (others[:, 0] > 0.5) != (others[:, 1] > 0.5)
+    assert ((told(others) > 0) == wanted).mean() > 0.85
+    few = pooled(places[:10], unlike[:10] - unlike[:10].mean(), np.ones(10))
+    slopes = np.diff(few(np.linspace(0, 1, 5)[:, None] * np.ones(6)))
+    assert slopes == pytest.approx(slopes[:1].repeat(4)), "of few runs a line is all that is told"
 
 
 def test_the_portfolio_covers_tasks_of_two_kinds():
@@ -190,7 +204,7 @@ def test_lent_scores_are_moved_to_where_scores_are_here():
     for run in task.runs[:4]:
         advising.observe(Told(run.values, run.score + 7.0, 1.0))
     scale = max(run.score for run in task.runs) - sorted(run.score for run in task.runs)[len(task.runs) // 2]
-    assert advising._shift(task) == pytest.approx(7.0, abs=scale)  # regrets are cut off at 2
+    assert advising._shifts() == [pytest.approx(7.0, abs=scale)]  # regrets are cut off at 2
 
 
 def test_reinforce_moves_the_distribution_along_the_gradient_of_its_log_likelihood():

@@ -43,6 +43,10 @@ MIDDLING = 0.3
 RIDGE = 1.0
 """How much the squares of the pooled line's slopes count, against the error of one run."""
 
+TREES, LEAF, SHARE = 100, 8, 0.6
+"""Of the forest that learns from the runs on all tasks together: its trees, the least runs in a leaf, and the share of
+what a strategy is encoded as that each branching is chosen from."""
+
 WORST = 2.0
 """The largest regret that is counted."""
 
@@ -159,16 +163,18 @@ class Regrets:
     Of values that were tried on a task it is what they did there, r = (best − score) / (best − median). Of others it is
     the mean of the runs there, weighted by nearness in the encoded space (Nadaraya 1964; Watson 1964), drawn towards
     what all tasks together tell: r̂(x) = (Σ k(x, xᵢ) rᵢ + m·g(x)) / (Σ k(x, xᵢ) + m), with k = exp(−|x − xᵢ|² / 2h²),
-    h = WIDTH·√knobs, m = MIDDLING and g(x) = r̄ + (x − x̄)·w, r̄ the mean regret there, x̄ the mean of all runs, and w the
-    slopes of a ridge regression (Hoerl and Kennard 1970) of r − r̄ over the runs of all tasks, weighted by similarity.
-    Few runs in many knobs are seldom near each other: without g, all that was not tried there would look the same.
+    h = WIDTH·√knobs, m = MIDDLING and g(x) = r̄ + f(x), r̄ the mean regret there and f(x) what the runs of all tasks,
+    weighted by similarity, foretell of r − r̄: a ridge regression (Hoerl and Kennard 1970) and a random forest (Breiman
+    2001) of what it leaves. Few runs in many knobs are seldom near each other: without g, all that was not tried there
+    would look the same.
 
     >>> from limner.spaces import Knob
     >>> space = Space("a line", (Knob("x", "float", 0.0, 0.0, 1.0),))
     >>> runs = tuple(PastRun(str(x), {"x": x}, x, 1.0) for x in (0.0, 0.5, 1.0))
     >>> regrets = Regrets(space, [PastTask("a", "a", 1.0, Fingerprint({}), runs)], higher=True)
-    >>> regrets.of({"x": 1.0}).tolist(), regrets.of({"x": 0.5}).tolist(), 0 < regrets.of({"x": 0.9}).item() < 1
-    ([0.0], [1.0], True)
+    >>> best, median, between = regrets.of([{"x": 1.0}, {"x": 0.5}, {"x": 0.9}])[:, 0].tolist()
+    >>> best, median, 0 < between < 1
+    (0.0, 1.0, True)
     """
 
     def __init__(self, space: Space, tasks: Sequence[PastTask], higher: bool) -> None:
@@ -178,38 +184,45 @@ class Regrets:
         self._width = 2 * WIDTH**2 * max(len(space.knobs), 1)
         likeness = np.array([task.similarity for task in tasks]) + np.finfo(float).eps
         counts = np.repeat(likeness / likeness.mean(), [len(each) for each in self._places])
-        self._centre, self._slopes = pooled(
-            np.concatenate(self._places), np.concatenate([each - each.mean() for each in self._regrets]), counts
-        )
+        apart = np.concatenate([each - each.mean() for each in self._regrets])
+        self._pooled = pooled(np.concatenate(self._places), apart, counts)
 
-    def of(self, values: Mapping[str, Any]) -> Any:
-        """The regret of the values on each task, ``(tasks,)``."""
-        return np.array([self._on(place, values) for place in range(len(self.tasks))])
+    def of(self, values: Sequence[Mapping[str, Any]]) -> Any:
+        """The regret of each of the values on each task, ``(values, tasks)``."""
+        places = np.array([self.space.encode(each) for each in values])
+        foretold = self._pooled(places)
+        return np.stack([self._on(task, values, places, foretold) for task in range(len(self.tasks))], axis=1)
 
-    def _on(self, task: int, values: Mapping[str, Any]) -> float:
+    def _on(self, task: int, values: Sequence[Mapping[str, Any]], places: Any, foretold: Any) -> Any:
+        """The regret of each of the values on one task, ``(values,)``."""
         mine = self._regrets[task]
-        same = [run.values == values for run in self.tasks[task].runs]
-        if any(same):
-            return float(mine[same].mean())
-        place = np.array(self.space.encode(values))
-        squares = ((self._places[task] - place) ** 2).sum(1)
+        squares = ((places[:, None] - self._places[task]) ** 2).sum(2)
         near = np.exp(-squares / self._width)
-        foretold = mine.mean() + (place - self._centre) @ self._slopes
-        return float((near @ mine + MIDDLING * np.clip(foretold, 0.0, WORST)) / (near.sum() + MIDDLING))
+        pooled = np.clip(mine.mean() + foretold, 0.0, WORST)
+        found = (near @ mine + MIDDLING * pooled) / (near.sum(1) + MIDDLING)
+        tried = [[run.values == each for run in self.tasks[task].runs] for each in values]
+        return np.array([mine[same].mean() if any(same) else other for same, other in zip(tried, found, strict=True)])
 
 
-def pooled(places: Any, wanted: Any, counts: Any) -> tuple[Any, Any]:
-    """The mean of ``places``, (n, width), and the slopes of the ridge regression of ``wanted``, (n,), on what they
-    differ from it; each row as often as ``counts`` says: w = (XᵀCX + λ1)⁻¹ XᵀCy.
+def pooled(places: Any, wanted: Any, counts: Any) -> Callable[[Any], Any]:
+    """What foretells ``wanted``, (n,), anywhere, from those at ``places``, (n, width); each row as often as ``counts``
+    says: a line of slopes w = (XᵀCX + λ1)⁻¹ XᵀCy, and a forest that learns what the line leaves.
 
-    >>> centre, slopes = pooled(np.array([[0.0], [1.0]] * 500), np.array([1.0, 3.0] * 500), np.ones(1000))
-    >>> centre.tolist(), slopes.round(1).tolist()
-    ([0.5], [2.0])
+    >>> told = pooled(np.array([[0.0], [1.0]] * 500), np.array([-1.0, 1.0] * 500), np.ones(1000))
+    >>> told(np.array([[0.0], [1.0]])).round(1).tolist()
+    [-1.0, 1.0]
     """
     centre = np.average(places, axis=0, weights=counts)
     apart = places - centre
     weighed = apart.T * counts
-    return centre, np.linalg.solve(weighed @ apart + RIDGE * np.eye(apart.shape[1]), weighed @ wanted)
+    slopes = np.linalg.solve(weighed @ apart + RIDGE * np.eye(apart.shape[1]), weighed @ wanted)
+    if len(places) < 2 * LEAF:  # a forest would not branch
+        return lambda others: (others - centre) @ slopes
+    from sklearn.ensemble import RandomForestRegressor
+
+    forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, max_features=SHARE, random_state=0)
+    forest.fit(places, wanted - apart @ slopes, counts)
+    return lambda others: (others - centre) @ slopes + forest.predict(others)
 
 
 def regrets(scores: Sequence[float], higher: bool) -> Any:

@@ -102,9 +102,8 @@ def portfolio(case: Case) -> list[Proposal]:
     for task in tasks:
         for run in sorted(task.runs, key=lambda run: sign * run.score)[:OF_EACH]:
             values.setdefault(key(run.values), run.values)
-    regrets = Regrets(case.space, tasks, case.higher)
     candidates = list(values.values())
-    of_each = np.array([regrets.of(each) for each in candidates])
+    of_each = Regrets(case.space, tasks, case.higher).of(candidates)
     covered = np.full(len(tasks), np.inf)
     found: list[Proposal] = []
     left = list(range(len(candidates)))
@@ -135,19 +134,17 @@ def nearest(case: Case, least: float = 0.0, most: int = NEAREST) -> list[Proposa
     default = _default_of(case)
     if not tasks:
         return [default]
-    regrets = Regrets(case.space, tasks, case.higher)
     likeness = np.array([task.similarity for task in tasks])
     found = {key(default.values): default}
     for task in tasks:
         best = task.best(case.higher)
         found.setdefault(key(best.values), _of_past(best.values, task, best.score, best.run))
-
-    def worth(proposal: Proposal) -> float:
-        prior = DEFAULT if proposal is default else 1.0
-        gathered = float(likeness @ regrets.of(proposal.values)) + PRIOR * prior
-        return gathered / (float(likeness.sum()) + PRIOR)
-
-    return sorted(found.values(), key=worth)
+    proposals = list(found.values())
+    known = Regrets(case.space, case.related, case.higher)
+    regrets = known.of([proposal.values for proposal in proposals])[:, : len(tasks)]  # the most similar are first
+    prior = np.array([DEFAULT if proposal is default else 1.0 for proposal in proposals])
+    worth = (regrets @ likeness + PRIOR * prior) / (likeness.sum() + PRIOR)
+    return [proposals[place] for place in np.argsort(worth, kind="stable")]
 
 
 def _of_past(values: dict[str, Any], task: PastTask, score: float, run: str) -> Proposal:

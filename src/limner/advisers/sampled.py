@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from limner.advisers.base import Adviser, Case, Proposal, Told
-from limner.advisers.history import PastTask, Regrets
+from limner.advisers.history import Regrets
 from limner.advisers.lists import nearest
 from limner.spaces.search import Search, Trial
 
@@ -72,17 +72,19 @@ class Sampled(Adviser):
     def _lend(self) -> None:
         """Tell the sampler, once, of the runs on tasks much alike."""
         self._lent, lent = True, 0
-        for task in self._lenders:
-            shift = self._shift(task)
+        for task, shift in zip(self._lenders, self._shifts(), strict=True):
             for run in task.runs[: LENT - lent]:
                 if not self.search.tried(run.values):
                     self.search.recall(run.values, run.score + shift, {})
                     lent += 1
 
-    def _shift(self, task: PastTask) -> float:
-        """By how much scores here are above those of the task, of the same values; 0 where no run tells."""
-        regrets = Regrets(self.case.space, [task], self.case.higher)
-        scores = np.array([run.score for run in task.runs])
-        best, middle = task.best(self.case.higher).score, float(np.median(scores))
-        gaps = [score - (best - float(regrets.of(told.values)[0]) * (best - middle)) for told, score in self.whole]
-        return float(np.mean(gaps)) if gaps else 0.0
+    def _shifts(self) -> list[float]:
+        """By how much scores here are above those of each lender, of the same values; 0 where no run tells."""
+        if not (self._lenders and self.whole):
+            return [0.0] * len(self._lenders)
+        regrets = Regrets(self.case.space, self._lenders, self.case.higher).of([told.values for told, _ in self.whole])
+        here, found = np.array([score for _, score in self.whole]), []
+        for task, behind in zip(self._lenders, regrets.T, strict=True):
+            best, middle = task.best(self.case.higher).score, float(np.median([run.score for run in task.runs]))
+            found.append(float(np.mean(here - (best - behind * (best - middle)))))
+        return found
