@@ -198,8 +198,8 @@ class Regrets:
         mine = self._regrets[task]
         squares = ((places[:, None] - self._places[task]) ** 2).sum(2)
         near = np.exp(-squares / self._width)
-        pooled = np.clip(mine.mean() + foretold, 0.0, WORST)
-        found = (near @ mine + MIDDLING * pooled) / (near.sum(1) + MIDDLING)
+        together = np.clip(mine.mean() + foretold, 0.0, WORST)
+        found = (near @ mine + MIDDLING * together) / (near.sum(1) + MIDDLING)
         tried = [[run.values == each for run in self.tasks[task].runs] for each in values]
         return np.array([mine[same].mean() if any(same) else other for same, other in zip(tried, found, strict=True)])
 

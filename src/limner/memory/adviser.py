@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
+from limner.memory.beginnings import Beginning, beginnings
 from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
@@ -144,6 +145,7 @@ class Adviser:
         options = {"classes": classes} if task.goal == "classify" else {}
         found: list[Candidate] = []
         varied: list[Candidate] = []
+        begun: dict[str, list[Beginning]] = {}
         for entry in entries(task.goal, learner):
             if entry.options.get("head") and isinstance(task.support, Alone):
                 continue  # there is nothing to fit it to
@@ -151,7 +153,9 @@ class Adviser:
                 described = describe(create(entry.learner, shape, **{**entry.options, **options}))
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why, entry.name))
                 continue
-            for reference, made_for, about in self._starts(entry.learner, shape, start):
+            if entry.learner not in begun:
+                begun[entry.learner] = beginnings(self.memory, task, entry.learner, start)
+            for reference, made_for, about, best in begun[entry.learner]:
                 if (description := for_classes(made_for, classes)) is None:
                     continue
                 description = {**description, "options": {**entry.options, **description["options"]}}
@@ -169,10 +173,10 @@ class Adviser:
                 )
                 evidence = () if reference.startswith("shipped:") else (reference,)
                 strategy = _as_in_training(entry.strategy, about.get("plan")).replace(start=reference)
-                why = f"{words}, and {entry.why}"
+                why = ", and ".join(filter(None, (words, best, entry.why)))
                 found.append(Candidate(description, strategy, 0.0, "portfolio", why, entry.name, evidence))
                 if task.goal == "generate" and all(item.learner["kind"] != entry.learner for item in varied):
-                    varied += _varied(found[-1], name)  # of the newest start of a kind only
+                    varied += _varied(found[-1], name)  # of the first start of a kind only
         found += varied
         for item in found:
             if task.goal == "generate" and item.strategy.start != "scratch":
@@ -182,27 +186,6 @@ class Adviser:
             item.prior = 0.5 - 0.01 * place
         found[0].source = "default"
         return found
-
-    def _starts(
-        self, kind: str, shape: tuple[int, int, int], only: StoredModel | None
-    ) -> Iterable[tuple[str, dict[str, Any], dict[str, Any]]]:
-        """Reference, learner and metadata of every start that fits: the memory's, newest first, then shipped ones; or
-        of the ``only`` one."""
-        if only is not None:
-            if only.learner_description["kind"] == kind:
-                yield (
-                    only.metadata.get("reference", only.sha256),
-                    only.learner_description,
-                    {"name": ""} | only.metadata,
-                )
-            return
-        sized = None if kind == "restorer" else shape  # a restorer takes images of any size
-        for model in self.memory.models(kind=kind, image_shape=sized, role="start"):
-            if _fits(model.learner_description, shape):
-                yield model.sha256, model.learner_description, model.metadata
-        for model in shipped_starts():
-            if model.learner_description["kind"] == kind and _fits(model.learner_description, shape):
-                yield model.metadata["reference"], model.learner_description, model.metadata
 
     def _neighbours(self, task: Task, described: Fingerprint) -> dict[str, tuple[str, float]]:
         """The most similar tasks of the same goal and image shape: sha256 to name and similarity, nearest first."""
@@ -346,12 +329,6 @@ def _varied(item: Candidate, start: str) -> list[Candidate]:
 
 def _counted(steps: int) -> str:
     return f"{steps:,} step{'s' if steps != 1 else ''}"
-
-
-def _fits(description: dict[str, Any], shape: tuple[int, int, int]) -> bool:
-    """Whether a start's learner takes images of ``shape``: a restorer any size, and one for colour grey ones too."""
-    made_for = tuple(description["image_shape"])
-    return made_for[0] in (shape[0], 3) if description["kind"] == "restorer" else made_for == shape
 
 
 def _advice(item: Candidate, rank: int) -> Recommendation:
