@@ -129,7 +129,7 @@ def grouped(rows: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def main() -> None:
     started = time.perf_counter()
-    count = 2 if harness.quick() else 6
+    count = 2 if harness.quick() else 5
     with tempfile.TemporaryDirectory() as place, multiprocessing.get_context("spawn").Pool(2) as pool:
         asked = [
             (source.data.name, source.data.spec, "5steps" if harness.quick() else source.budget, place)

@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from limner.cli import show
 from limner.cli.main import main
+from limner.engine.events import ProgressBar
 
 DIGITS = "digits,size=16,classes=3"
 SMALL = ["--option", "width=8", "--option", "latents=4", "--set", "batch=5"]
@@ -315,3 +317,17 @@ def test_a_killed_run_is_marked_and_can_be_resumed(place, capsys):
     err = capsys.readouterr().err
     # a run killed within its first seconds has no checkpoint yet, and that is said
     assert code == 0 or "begin the run anew" in err
+
+
+def test_brackets_in_names_are_nothing_but_brackets(capsys, monkeypatch):
+    show.table("[old]", ["name"], [["[red]scan"], ["folder[/x]"]])
+    told = capsys.readouterr().out
+    assert all(name in told for name in ("[old]", "[red]scan", "folder[/x]"))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal
+    bar = ProgressBar("folder[/x]")
+    bar.on_start(10, 0.0)
+    bar.on_note("[red]scan is small")
+    bar.on_end("finished")
+    told = capsys.readouterr().err
+    assert "[red]scan is small" in told
+    assert "folder[/x]" in told

@@ -105,17 +105,18 @@ def lines(record: dict[str, Any], sentences: Sequence[str], json: bool) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows_of_text: Sequence[Sequence[str]]) -> None:
-    """A table that fits the terminal; long cells are folded."""
+    """A table that fits the terminal; long cells are folded, and brackets in them are nothing but brackets."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    made = Table(title=title or None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    made = Table(title=Text(title) if title else None, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         made.add_column(column.replace("_", " "), overflow="fold")
     for row in rows_of_text:
-        made.add_row(*row)
+        made.add_row(*map(Text, row))
     console.print(made)
 
 

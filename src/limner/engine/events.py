@@ -56,8 +56,9 @@ class ProgressBar(Listener):
         self._begun = self._told = time.monotonic()
         console = Console(stderr=True)
         if console.is_terminal:
-            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
-            shown = TextColumn("{task.fields[shown]}")
+            label = TextColumn("{task.description}", markup=False)  # names of files may have brackets
+            columns = (label, BarColumn(), TextColumn("{task.percentage:>3.0f}%"))
+            shown = TextColumn("{task.fields[shown]}", markup=False)
             self._bar = Progress(*columns, TimeRemainingColumn(), shown, console=console)
             self._task = self._bar.add_task(self.label, total=1.0, completed=done / max(steps, 1), shown="")
             self._bar.start()
@@ -89,7 +90,7 @@ class ProgressBar(Listener):
     def on_note(self, sentence: str) -> None:
         """Prints the sentence above the bar."""
         if self._bar is not None:
-            self._bar.console.print(sentence)
+            self._bar.console.print(sentence, markup=False, highlight=False)
         else:
             print(f"{self.label}: {sentence}", file=sys.stderr, flush=True)
 
