@@ -43,9 +43,9 @@ MIDDLING = 0.3
 RIDGE = 1.0
 """How much the squares of the pooled line's slopes count, against the error of one run."""
 
-TREES, LEAF, SHARE = 100, 8, 0.6
-"""Of the forest that learns from the runs on all tasks together: its trees, the least runs in a leaf, and the share of
-what a strategy is encoded as that each branching is chosen from."""
+TREES, LEAF, SHARE, DRAWN = 100, 8, 0.6, 2000
+"""Of the forest that learns from the runs on all tasks together: its trees, the least runs in a leaf, the share of what
+a strategy is encoded as that each branching is chosen from, and the most runs that a tree is drawn."""
 
 WORST = 2.0
 """The largest regret that is counted."""
@@ -220,7 +220,10 @@ def pooled(places: Any, wanted: Any, counts: Any) -> Callable[[Any], Any]:
         return lambda others: (others - centre) @ slopes
     from sklearn.ensemble import RandomForestRegressor
 
-    forest = RandomForestRegressor(TREES, min_samples_leaf=LEAF, max_features=SHARE, random_state=0)
+    drawn = min(len(places), DRAWN)
+    forest = RandomForestRegressor(
+        TREES, min_samples_leaf=LEAF, max_features=SHARE, max_samples=drawn, random_state=0
+    )  # fmt: skip
     forest.fit(places, wanted - apart @ slopes, counts)
     return lambda others: (others - centre) @ slopes + forest.predict(others)
 
