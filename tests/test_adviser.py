@@ -125,7 +125,7 @@ def test_a_lone_trial_proves_nothing(memory: Memory) -> None:
     found = advice(memory, a_task(discs(2), "more discs"))
     assert found[0].source == "default"
     lone = next(item for item in found if item.strategy == GOOD)
-    assert lone.reason.endswith(", but nothing else was tried there to compare it with.")
+    assert lone.reason.endswith(", but nothing else was tried there at its length to compare it with.")
     assert lone.expected == pytest.approx(0.02)
 
 
@@ -232,7 +232,7 @@ def test_scores_on_different_features_are_not_compared(memory: Memory) -> None:
         session.execute(text("UPDATE evaluations SET extractor = 'glyph-net' WHERE owner = :run"), {"run": run})
     tried_there = [item.reason for item in advice(memory, past) if item.source == "neighbour"]
     assert len(tried_there) == 2
-    assert all("nothing else was tried there to compare it with" in reason for reason in tried_there)
+    assert all("nothing else was tried there at its length to compare it with" in reason for reason in tried_there)
 
 
 def test_a_start_that_fits_is_offered_and_others_are_not(memory: Memory, nothing_shipped: Path) -> None:

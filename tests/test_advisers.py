@@ -311,11 +311,19 @@ def test_advice_is_scored_against_the_default_on_the_same_task(tmp_path):
         run = memory.begin_run(alone, VAE, Strategy(), 0)
         memory.observe(said, run)
         memory.finish_run(run, a_run(), some_scores(0.01))
+        for failed in (False, True):  # what was not judged has not failed
+            said = memory.advise(alone, VAE, Strategy(), source="metann", reason="Why not.")
+            run = memory.begin_run(alone, VAE, Strategy(), 0)
+            memory.observe(said, run)
+            if failed:
+                memory.fail_run(run, "too little memory")
+            else:
+                memory.finish_run(run, a_run(), None)
         memory.advise(alone, VAE, Strategy(), source="metann", reason="Never followed.")
         rows = {row["adviser"]: row for row in memory.advice()}
         assert rows["metann"] == {
-            "adviser": "metann", "metric": "kernel_distance", "followed": 3, "failed": 0, "compared": 2,
+            "adviser": "metann", "metric": "kernel_distance", "followed": 3, "failed": 1, "compared": 2,
             "better": 0.5, "regret": pytest.approx((-0.3 + 0.1) / 2),
         }  # fmt: skip
-        assert (rows["default"]["regret"], rows["default"]["better"]) == (0.0, 0.5)
+        assert (rows["default"]["followed"], rows["default"]["regret"], rows["default"]["better"]) == (2, None, None)
         assert memory.show(said)["outcome_run"] == run

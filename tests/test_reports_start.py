@@ -129,11 +129,11 @@ def test_the_verdict_says_what_was_measured(family):
     plan = MetaPlan("fomaml", steps=1, tasks=1, inner_steps=1, validate_tasks=1, execution="loop")
     made = learn(create("vae", (1, 16, 16), width=4, latents=2), family, plan)
     seen = found([[0.2, 0.5, 0.8], [0.4, 0.7, 0.8]])
-    assert start_page.verdict(made, seen) == (
+    assert start_page.verdict(made.plan, seen) == (
         "On 2 unseen tasks 1 step of adaptation takes the accuracy from 30.0% to 60.0% (± 19.6%)."
     )
-    assert start_page.verdict(made, None) == ""
-    rows = start_page._rows(made, seen)
+    assert start_page.verdict(made.plan, None) == ""
+    rows = start_page._rows(made.plan, seen)
     assert (rows[0]["before"], rows[0]["after"], rows[0]["longest"]) == (
         "30.0% ± 19.6%",
         "60.0% ± 19.6%",

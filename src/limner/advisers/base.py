@@ -154,3 +154,12 @@ class Adviser(ABC):
 def key(values: Mapping[str, Any]) -> str:
     """A text that equal values share."""
     return json.dumps(dict(values), sort_keys=True)
+
+
+def runs_here(count: int) -> str:
+    """How many runs were made on a task, in words.
+
+    >>> runs_here(1), runs_here(2)
+    ('1 run here', '2 runs here')
+    """
+    return f"{count} run{'' if count == 1 else 's'} here"

@@ -6,7 +6,7 @@ import math
 import random
 from typing import Any
 
-from limner.advisers.base import TRIES, Adviser, Case, Proposal, Told
+from limner.advisers.base import TRIES, Adviser, Case, Proposal, Told, runs_here
 from limner.seeds import derive
 from limner.spaces import Knob
 
@@ -91,12 +91,12 @@ class Evolution(Adviser):
         mode = self._drawn(None)
         if (not self.told or left == 1) and self._is_new(mode):
             past = f"the best {self._learned} runs on related tasks" if self._learned else "the default"
-            reason = f"The most likely strategy, after {len(self.told)} runs here and {past}."
+            reason = f"The most likely strategy, after {runs_here(len(self.told))} and {past}."
             return Proposal(mode, "evolution", reason, None, self._rests_on)
         for again in range(TRIES):
             values = self._drawn(random.Random(derive(self.case.seed, "evolution", len(self.told), again)))
             if self._is_new(values):
-                reason = f"Drawn from what {len(self.told)} runs here have made likely."
+                reason = f"Drawn from what was made likely by {runs_here(len(self.told))}."
                 return Proposal(values, "evolution", reason, None, self._rests_on)
         return self._chance("Drawn at random, as all that is likely has been tried.")
 

@@ -115,9 +115,10 @@ def portfolio(case: Case) -> list[Proposal]:
         if candidates[chosen] == case.space.default:
             found.append(_default_of(case))
             continue
-        reason = (
-            f"Place {len(found) + 1} of a portfolio over {_tasks(len(tasks))}: with those before it, the most is "
-            f"gained by it, on {_tasks(len(gained))} of these."
+        reason = f"Place {len(found) + 1} of a portfolio over {_tasks(len(tasks))}: " + (
+            f"with those before it, the most is gained by it, on {_tasks(len(gained))} of these."
+            if len(gained)
+            else "those before it cover them, and it did best on one of these."
         )
         evidence = tuple(tasks[place].sha256 for place in gained)
         found.append(Proposal(candidates[chosen], "portfolio", reason, None, evidence))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from limner.advisers.base import Adviser, Case, Proposal, Told
+from limner.advisers.base import Adviser, Case, Proposal, Told, runs_here
 from limner.advisers.ensemble import Ensemble, Predicted, expected_improvement
 from limner.advisers.history import PastTask
 from limner.advisers.lists import nearest
@@ -157,7 +157,7 @@ class MetaNN(Adviser):
         return max(self._sign * score for score in (told.score, *told.rungs.values()) if score is not None)
 
     def _reason(self, why: str, own: int) -> str:
-        reason = f"{why}, after {own} runs here and {self._past_runs} on {len(self.tasks)} related tasks."
+        reason = f"{why}, after {runs_here(own)} and {self._past_runs} on {len(self.tasks)} related tasks."
         return f"{reason} {self.remark}" if self.remark else reason
 
     def described(self, rows: list[Rows]) -> Described:

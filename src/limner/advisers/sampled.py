@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from limner.advisers.base import Adviser, Case, Proposal, Told
+from limner.advisers.base import Adviser, Case, Proposal, Told, runs_here
 from limner.advisers.history import Regrets
 from limner.advisers.lists import nearest
 from limner.spaces.search import Search, Trial
@@ -45,7 +45,7 @@ class Sampled(Adviser):
                 return None
             if self._is_new(trial.values):
                 self._asked = trial
-                reason = f"What the sampler {self.search.sampler} makes of {len(self.told)} runs here"
+                reason = f"What the sampler {self.search.sampler} makes of {runs_here(len(self.told))}"
                 lenders = tuple(task.sha256 for task in self._lenders)
                 return Proposal(trial.values, self.search.sampler, f"{reason}{self._by_lent}.", None, lenders)
             self.search.observe(trial, None)

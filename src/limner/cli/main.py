@@ -146,6 +146,7 @@ def adapt(
     out.
     """
     from limner.verbs.adapt import adapt as verb
+    from limner.verbs.goals import check_goal
     from limner.verbs.resume import resume as go_on
 
     if resume is not None:
@@ -153,6 +154,7 @@ def adapt(
         show.run(go_on(resume, memory=memory, progress=True), json)
         return
     if data is None and damaged is None:
+        check_goal(goal)
         show.needed(data, "DATA", f"limner adapt {goal} folder:my-images --shots 10")
     show.run(
         verb(

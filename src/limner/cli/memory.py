@@ -24,10 +24,14 @@ SHOWN = 50
 """Rows that a table shows where no other limit is given; as JSON all are."""
 
 
-def opened(location: str | None) -> Memory:
-    """The memory at ``location``."""
+def opened(location: str | None, begun: bool = True) -> Memory:
+    """The memory at ``location``; one that was given must have been ``begun``, for a slip of the pen begins none."""
     from limner.memory import Memory
+    from limner.memory.database import locate
 
+    place = None if location is None or "://" in location else locate(location).url.database
+    if begun and place is not None and not Path(place).exists():
+        raise LimnerError(f"there is no memory at {location}; check --memory, or leave it out for the usual one")
     return Memory.open(location)
 
 
@@ -55,7 +59,7 @@ def list_(
     json: options.Json = False,
 ) -> None:
     """A table, newest first. Among all the starts are those that come with Limner."""
-    from limner.verbs.starts import listed
+    from limner.verbs.starts import listed, own_starts
 
     asked = {"goal": goal, "learner": learner, "state": state, "task": task, "where": where or ()}
     chosen = any(asked.values())
@@ -66,6 +70,7 @@ def list_(
             rows = listed(remembered)[:most]
         else:
             rows = remembered.list(kind, **asked, limit=most if limit is not None or most is None else most + 1)
+            rows = own_starts(rows) if kind == "starts" else rows
     title = f"{kind} in {place}" + (", and shipped with Limner" if shipped else "")
     empty = f"no {kind} in the memory at {place} are so" if chosen else f"the memory at {place} holds no {kind} yet"
     show.rows(kind, rows[:most], json, empty=empty, title=title)
@@ -107,7 +112,10 @@ def advice(memory: options.MemoryAt = None, json: options.Json = False) -> None:
     ]  # fmt: skip
     heads = ["adviser", "score", "followed", "failed", "beside the default", "better than it", "regret against it"]
     show.table(f"advice in {where}", heads, cells)
-    typer.echo("regret: by how much the score is worse than the default's on the same task; below 0 is better")
+    typer.echo(
+        "regret: by how much the score is worse than the default's on the same task; below 0 is better; of "
+        "those better than it equal ones count half"
+    )
 
 
 @app.command(epilog="Example: limner memory report --out memory.html")
@@ -183,7 +191,7 @@ def import_(
     json: options.Json = False,
 ) -> None:
     """Take in an exported memory. What is there already stays as it is."""
-    with opened(memory) as remembered:
+    with opened(memory, begun=False) as remembered:
         counts, where = remembered.import_(path), remembered.location
     show.lines({"memory": where, "imported": counts}, [f"new in {where}: {show.counted(counts)}"], json)
 

@@ -167,8 +167,9 @@ class Adviser:
                 elif "degradation" in about and "plan" not in about:
                     words = f"the network {name} has learned to mend common damage of photographs"
                 words += " from the same source as these" if same else ""
+                when = _when(about.get("plan"))
                 words += "".join(
-                    f" (on unseen ones its {name.replace('_', ' ')} after adaptation was {score['value']:.3g})"
+                    f" (on unseen ones its {name.replace('_', ' ')} {when} was {score['value']:.3g})"
                     for name, score in about.get("scores", {}).items()
                 )
                 evidence = () if reference.startswith("shipped:") else (reference,)
@@ -352,6 +353,13 @@ def _as_in_training(strategy: Strategy, plan: dict[str, Any] | None) -> Strategy
         optimiser=plan["inner_optimiser"], learning_rate=plan["inner_rate"], betas=tuple(plan["inner_betas"]),
         player_rates=dict(plan["player_rates"]), batch=plan["inner_batch"] or strategy.batch,
     )  # fmt: skip
+
+
+def _when(plan: dict[str, Any] | None) -> str:
+    """When the score was taken that a start's file tells of."""
+    if plan is not None and not plan["inner_steps"] and ALGORITHMS[plan["algorithm"]].outer != "closed form":
+        return "before any step"
+    return "after adaptation"
 
 
 def _same_source(family: Any, source: str) -> bool:

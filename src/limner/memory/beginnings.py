@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -66,16 +65,22 @@ def beginnings(memory: Memory, task: Task, kind: str, only: StoredModel | None =
     kinds = {tuple(model.learner_description["options"].get(name) for name in SAME) for model in tried}
     if len(tried) < 2 or len(kinds) > 1 or task.goal not in ("generate", "restore"):
         return list(found.values())
-    losses = {}
+    losses, lost = {}, 0
     for model in tried:
-        with suppress(LimnerError):  # its file is gone or damaged, which is told where it is asked for
+        try:
             whole = model if model.params else memory.get_model(model.sha256)
-            if (loss := first_loss(whole, task)) is not None:
-                losses[model.sha256] = loss
+        except LimnerError:  # its file is gone or damaged
+            del found[model.sha256]
+            lost += 1
+            continue
+        if (loss := first_loss(whole, task)) is not None:
+            losses[model.sha256] = loss
     if not losses:
         return list(found.values())
     best = found.pop(min(losses, key=lambda sha256: losses[sha256]))
-    words = f"of {len(losses)} starts that were tried it does best on these before any step"
+    words = f"of {len(losses)} start{'s' if len(losses) > 1 else ''} tried it does best on these before any step"
+    if lost:
+        words += f" ({lost} could not be read: limner memory verify tells why)"
     return [best._replace(best=words), *found.values()]
 
 

@@ -153,7 +153,7 @@ def _reached(nearest: Trial, worth: Worth, metric: str, better: str) -> str:
     told = f"on {nearest.task_name}, {_alike(nearest)} these images, it reached {_a(metric)} of {worth.score:.3g}"
     told += f" ({better} is better)"
     if not worth.others:
-        return f"{told}, but nothing else was tried there to compare it with"
+        return f"{told}, but nothing else was tried there at its length to compare it with"
     rivals = "the one other way" if worth.others == 1 else f"the {worth.others} other ways"
     if worth.beaten == worth.others:
         return f"{told}, better than {rivals} tried there"

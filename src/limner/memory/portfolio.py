@@ -80,8 +80,8 @@ READING = ("net.encoder.", "net.seen.")
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("adapted", "set-vae", True, _VAE.replace(steps=200, batch=0, schedule="cosine", evaluate_every=50,
-              frozen=READING), "it begins by what all the images have in common, which few steps "
-              "then better"),
+              frozen=READING), "it begins by what all the images have in common, and a few steps "
+              "then refine that"),
         Entry("adapted", "vae", True, _VAE.replace(steps=200, evaluate_every=50), "a VAE's steps take the "
               "least time"),
         Entry("adapted", "gan", True, _GAN.replace(steps=60, ema=0.9, evaluate_every=20), "a GAN is the other way to "

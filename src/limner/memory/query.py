@@ -84,7 +84,7 @@ def rows(
     if task is not None:
         chosen = chosen.where(_column(kind, "task_sha256", "task").startswith(task, autoescape=True))
     for text in [where] if isinstance(where, str) else where:
-        for part in re.split(r"\s+and\s+", text.strip()):
+        for part in re.split(r"(?i)\s+and\s+", text.strip()):
             chosen = chosen.where(_condition(session, kind, part))
     return list(session.scalars(chosen if limit is None else chosen.limit(limit)))
 

@@ -16,6 +16,10 @@ DEFAULT = "default"
 """The source of advice that is the default."""
 
 
+FAILED = ("failed", "collapsed", "killed")
+"""States of runs that came to nothing."""
+
+
 class _Followed(NamedTuple):
     source: str
     metric: str
@@ -26,14 +30,16 @@ class _Followed(NamedTuple):
 def scored(session: Session) -> list[dict[str, Any]]:
     """A row for each adviser (``source``) and meta-label, the most followed first.
 
-    followed  runs that tried its advice and were scored; ``failed``: those that were tried and have no score
-    compared  those of them on whose task the default was tried as well, with the same kind of learner and features
+    followed  runs that tried its advice and were scored; ``failed``: those that failed. What was stopped by hand, or
+              had nothing to be judged on, is neither
+    compared  those of them on whose task the default was tried as well, with the same kind of learner and features;
+              the default is not compared with itself
     better    the share of these that did better than the default; equal ones count half
     regret    by how much, in the mean over these, the score was worse than the default's: below 0 = better; ``None``
               where none can be compared
     """
     query = (
-        select(RecommendationRow.source, TaskRow.goal, TaskRow.sha256, LearnerRow.kind, RunRow.id)
+        select(RecommendationRow.source, TaskRow.goal, TaskRow.sha256, LearnerRow.kind, RunRow.id, RunRow.state)
         .join(TaskRow, TaskRow.sha256 == RecommendationRow.task_sha256)
         .join(LearnerRow, LearnerRow.sha256 == RecommendationRow.learner_sha256)
         .join(RunRow, RunRow.id == RecommendationRow.outcome_run)
@@ -48,12 +54,12 @@ def scored(session: Session) -> list[dict[str, Any]]:
     }
     followed: list[_Followed] = []
     failed: Counter[tuple[str, str]] = Counter()
-    for source, goal, task, kind, run in session.execute(query):
+    for source, goal, task, kind, run, state in session.execute(query):
         metric = META_LABEL[goal]
         found = scores.get((run, metric))
-        if found is None:
+        if state in FAILED:
             failed[source, metric] += 1
-        else:
+        elif found is not None:
             followed.append(_Followed(source, metric, (task, kind, found[1]), found[0]))
     defaults: dict[tuple[str, tuple[str, str, str]], list[float]] = {}
     for each in followed:
@@ -74,9 +80,9 @@ def _row(
     mine = [each for each in followed if (each.source, each.metric) == (source, metric)]
     sign = 1.0 if metric in HIGHER_IS_BETTER else -1.0
     behind = [
-        sign * (math.fsum(usual) / len(usual) - each.score)
+        0.0 if math.isclose(mean := math.fsum(usual) / len(usual), each.score) else sign * (mean - each.score)
         for each in mine
-        if (usual := defaults.get((metric, each.where)))
+        if source != DEFAULT and (usual := defaults.get((metric, each.where)))
     ]
     better = math.fsum(1.0 if gap < 0 else 0.5 if gap == 0 else 0.0 for gap in behind)
     return {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -45,6 +45,11 @@ class Trajectory:
             for centre, error in zip(found.mean(0), spread, strict=True)
         ]
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks were adapted to."""
+        return len(next(iter(self.values.values())))
+
     def summary(self) -> dict[str, float]:
         """Each value before and after adaptation, mean over tasks."""
         told: dict[str, float] = {}
@@ -55,9 +60,31 @@ class Trajectory:
 
     def to_json(self) -> dict[str, Any]:
         """Means and half-widths for each inner step, as plain JSON."""
-        tasks = len(next(iter(self.values.values())))
         steps = {name: [list(pair) for pair in self.mean(name)] for name in self.values}
-        return {"split": self.split, "tasks": tasks, "steps": steps, "moved": self.moved}
+        return {"split": self.split, "tasks": self.tasks, "steps": steps, "moved": self.moved}
+
+
+class Kept(NamedTuple):
+    """What is kept of a :class:`Trajectory`: by name of value the mean over tasks and its half-width, for each inner
+    step; how many tasks there were, and of which classes."""
+
+    values: dict[str, list[tuple[float, float]]]
+    tasks: int
+    split: str
+
+    def mean(self, name: str) -> list[tuple[float, float]]:
+        """As :meth:`Trajectory.mean`."""
+        return self.values[name]
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Kept:
+        """Of what :meth:`Trajectory.to_json` made.
+
+        >>> Kept.from_json(Trajectory({"net query loss": [[4.0, 1.0], [2.0, 1.0]]}).to_json()).mean("net query loss")
+        [(3.0, 1.96), (1.0, 0.0)]
+        """
+        values = {name: [(mean, reach) for mean, reach in steps] for name, steps in record["steps"].items()}
+        return cls(values, record["tasks"], record["split"])
 
 
 def trajectory(

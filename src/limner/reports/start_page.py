@@ -21,10 +21,14 @@ from limner.seeds import generator
 from limner.types import Params, Request
 
 if TYPE_CHECKING:
+    from limner.learners import Learner
     from limner.meta import MetaPlan, Start, Trajectory
     from limner.meta.inner import Episode
+    from limner.meta.judge import Kept
     from limner.tasks import PointsTask, Task, TaskFamily
     from limner.verbs.meta_train import Learned
+
+    Seen = Trajectory | Kept
 
 EXAMPLES = 3
 SAMPLES = 16
@@ -45,24 +49,8 @@ def write(directory: str | Path, made: Start, seen: Trajectory | None, family: T
     seen     what adaptation does on tasks of classes that were neither learned from nor chosen by
     learned  what the memory and the command line know of it
     """
-    place = Path(directory)
-    asked = learned.configuration
-    told = {
-        "title": words.title(asked["family"]),
-        "learned": learned,
-        "asked": asked,
-        "algorithm": start_words.ALGORITHMS[made.plan.algorithm],
-        "learner": words.learner_in_words(made.learner) if asked["goal"] != "regress" else "a multilayer perceptron",
-        "purpose": start_words.GOALS[asked["goal"]],
-        "tasks": start_words.tasks_in_words(asked["goal"], asked.get("ways"), asked["shots"], asked["queries"]),
-        "adaptation": start_words.adaptation_in_words(made.plan),
-        "outer": start_words.outer_in_words(made.plan),
-        "cost": words.cost_in_words(made.cost),
-        "verdict": verdict(made, seen),
-        "rows": _rows(made, seen),
-        "split": "" if seen is None else seen.split,
-        "measured": 0 if seen is None else len(next(iter(seen.values.values()))),
-    }
+    place, asked = Path(directory), learned.configuration
+    told = _told(made.plan, made.learner, seen, learned) | {"cost": words.cost_in_words(made.cost)}
     page = (
         environment()
         .get_template("start.html")
@@ -80,22 +68,49 @@ def write(directory: str | Path, made: Start, seen: Trajectory | None, family: T
     return place / "report.html"
 
 
-def verdict(made: Start, seen: Trajectory | None) -> str:
+def card(plan: MetaPlan, learner: Learner, seen: Kept | None, learned: Learned) -> str:
+    """The card of a start by what the memory knows of it: what it cost and the files beside it are not known there."""
+    told = _told(plan, learner, seen, learned) | {"cost": ""}
+    return environment().get_template("start.md").render(**told, name=learned.name or learned.sha256[:12])
+
+
+def _told(plan: MetaPlan, learner: Learner, seen: Seen | None, learned: Learned) -> dict[str, Any]:
+    asked = learned.configuration
+    return {
+        "title": words.title(asked["family"]),
+        "learned": learned,
+        "asked": asked,
+        "algorithm": start_words.ALGORITHMS[plan.algorithm],
+        "learner": words.learner_in_words(learner) if asked["goal"] != "regress" else "a multilayer perceptron",
+        "purpose": start_words.GOALS[asked["goal"]],
+        "tasks": start_words.tasks_in_words(asked["goal"], asked.get("ways"), asked["shots"], asked["queries"]),
+        "adaptation": start_words.adaptation_in_words(plan),
+        "outer": start_words.outer_in_words(plan),
+        "verdict": verdict(plan, seen),
+        "rows": _rows(plan, seen),
+        "split": "" if seen is None else seen.split,
+        "measured": 0 if seen is None else seen.tasks,
+    }
+
+
+def verdict(plan: MetaPlan, seen: Seen | None) -> str:
     """What adaptation comes to on unseen tasks, in one sentence; empty where losses rank nothing or none are known."""
     name = None if seen is None else start_words.headline(list(seen.values))
     if seen is None or name is None:
         return ""
     steps = seen.mean(name)
-    taken = min(start_words.steps_learned(made.plan), len(steps) - 1)
+    taken = min(start_words.steps_learned(plan), len(steps) - 1)
     (before, _), (after, reach) = steps[0], steps[taken]
     value = words.label(name.partition(" ")[2]).lower()
     come = f"{_number(after, name)} (± {_number(reach, name)})"
-    if made.plan.traits.outer == "closed form":
-        by = start_words.CLOSED_FORMS[made.plan.algorithm][0]
-        return f"On {len(seen.values[name])} unseen tasks the {value} by {by} is {come}."
+    if plan.traits.outer == "closed form":
+        by = start_words.CLOSED_FORMS[plan.algorithm][0]
+        return f"On {seen.tasks} unseen tasks the {value} by {by} is {come}."
+    if not taken:
+        return f"On {seen.tasks} unseen tasks the {value} before any step is {come}."
     how = f"{taken} step{'' if taken == 1 else 's'}"
     return (
-        f"On {len(seen.values[name])} unseen tasks {how} of adaptation take{'s' if taken == 1 else ''} the {value} "
+        f"On {seen.tasks} unseen tasks {how} of adaptation take{'s' if taken == 1 else ''} the {value} "
         f"from {_number(before, name)} to {come}."
     )
 
@@ -214,16 +229,16 @@ def _adapting(made: Start, seen: Trajectory | None) -> list[Plot]:
     return plots
 
 
-def _rows(made: Start, seen: Trajectory | None) -> list[dict[str, str]]:
+def _rows(plan: MetaPlan, seen: Seen | None) -> list[dict[str, str]]:
     """Before, after as many steps as it was learned for, and after all that were measured."""
     if seen is None:
         return []
     rows: list[dict[str, str]] = []
-    learned = start_words.steps_learned(made.plan)
-    for name, found in seen.values.items():
-        if any(found == seen.values[row["key"]] for row in rows):  # a loss that is its one term
-            continue
+    learned = start_words.steps_learned(plan)
+    for name in seen.values:
         steps = seen.mean(name)
+        if any(steps == seen.mean(row["key"]) for row in rows):  # a loss that is its one term
+            continue
         shown = [
             f"{_number(mean, name)} ± {_number(reach, name)}" if math.isfinite(mean) else "not finite"
             for mean, reach in steps

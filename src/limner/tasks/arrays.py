@@ -212,6 +212,8 @@ def _images_of(arrays: dict[str, tuple[tuple[int, ...], np.dtype[Any]]], spec: S
         shape, dtype = arrays[named]
         if dtype.hasobject:
             raise _pickled(path, named)
+        if shape and not shape[0]:
+            raise LimnerError(f"array {named!r} of {path} holds no images; give one that does")
         if not _is_image(shape, dtype):
             raise LimnerError(
                 f"array {named!r} of {path} has shape {shape} and type {dtype}; images are numbers of shape (n, h, w), "

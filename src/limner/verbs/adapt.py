@@ -59,6 +59,7 @@ def adapt(
     from limner.memory.portfolio import options_over
 
     given_fields, limits = asked_strategy(fields, budget)
+    advised = start == "auto" and learner is None and strategy is None  # else it is the user's choice that is followed
     check_learner(learner, goal)
     check_strategy(strategy, goal)
     spec, found_out = restoration.given(goal, spec, degradation, damaged)
@@ -98,8 +99,8 @@ def adapt(
                 options = with_classes(options, prepared.task, spec)
             network = create(advice.learner, shape, **options_over(advice.options, options))
         else:
-            advised = {name: value for name, value in advice.options.items() if name == "head"}
-            network = learner_of(begun, how.start if given is None else start, advised | (options or {}), prepared.task)
+            head = {name: value for name, value in advice.options.items() if name == "head"}
+            network = learner_of(begun, how.start if given is None else start, head | (options or {}), prepared.task)
         order = Order(
             verb="adapt",
             goal=goal,
@@ -112,7 +113,8 @@ def adapt(
             advice=(*found_out, advice.reason, *unused(limits, how)),
         )
         run = carry_out(order, prepared, network, begun, directory, remembered, progress=progress)
-        adviser.observe(advice.id, run.lineage["run"])
+        if advised:
+            adviser.observe(advice.id, run.lineage["run"])
         return run
 
 

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from limner.errors import LimnerError
 from limner.types import Scores
+
+if TYPE_CHECKING:
+    from limner.model_file import StoredModel
 
 
 def card(reference: str, *, memory: str | None = None, licence: str = "unknown") -> str:
@@ -19,6 +25,11 @@ def card(reference: str, *, memory: str | None = None, licence: str = "unknown")
     from limner.reports.card import text
     from limner.verbs.load import load
 
+    if not reference.startswith(("hf:", "shipped:")) and not Path(reference).is_dir():
+        with Memory.open(memory) as remembered, suppress(LimnerError):  # what nothing is called is told by load
+            model = remembered.get_model(reference)
+            if model.metadata.get("role") == "start" and "configuration" in model.metadata:
+                return _of_start(model)
     run = load(reference, memory=memory)
     scores = run.scores
     if scores is None and "model" in run.lineage and not reference.startswith(("hf:", "shipped:")):
@@ -28,6 +39,24 @@ def card(reference: str, *, memory: str | None = None, licence: str = "unknown")
             if record["what"] == "run":
                 run.task = {"support": _learned(remembered.show(remembered.show(record["task"])["support"]))}
     return text(run, scores, licence, place=reference)
+
+
+def _of_start(model: StoredModel) -> str:
+    """The card of a start that was meta-learned here."""
+    from limner.learners import rebuild
+    from limner.meta import MetaPlan
+    from limner.meta.judge import Kept
+    from limner.reports import start_page
+    from limner.verbs.meta_train import Learned
+
+    about = model.metadata
+    test, asked = about.get("test") or {}, about["configuration"]
+    seen = Kept.from_json(test) if test else None
+    learned = Learned(
+        model.sha256, about.get("name") or "", None, asked["shots"], [], about["plan"], about["family"], {}, asked,
+        test=test,
+    )  # fmt: skip
+    return start_page.card(MetaPlan.from_json(about["plan"]), rebuild(model.learner_description), seen, learned)
 
 
 def _scores(record: dict[str, Any]) -> Scores | None:

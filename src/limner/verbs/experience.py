@@ -125,8 +125,8 @@ def experience(
         goal = subject_of(pieces[0], remembered, False).task.goal  # a mistake is told before anything is done
         if not resume and (known := runs_called(remembered, plan.called)):
             raise LimnerError(
-                f"the memory knows this experience, of {len(known)} runs so far; add --resume to go on with it, or "
-                "give another --seed"
+                f"the memory knows this experience, of {len(known)} runs so far; go on with it by limner meta-train "
+                "--resume and the directory that it wrote, or give another --seed"
             )
     until = None if seconds is None else begun + seconds
     with crews.hired(on, workers, memory, progress) as crew:

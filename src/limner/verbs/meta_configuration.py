@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
+from limner.spaces import ESTIMATOR
 from limner.verbs import budget as budgets
 from limner.verbs.fields import typed
 
@@ -121,7 +122,14 @@ def resolve(
             raise LimnerError(f"{name.upper()} is missing; right would be, for example: {EXAMPLE}")
     algorithm, learner = asked["algorithm"], asked["learner"]
     if algorithm not in ALGORITHMS:
-        raise LimnerError(f"there is no algorithm {algorithm!r}; there are: {', '.join(ALGORITHMS)}")
+        raise LimnerError(f"there is no algorithm {algorithm!r}; there are: {', '.join(ALGORITHMS)}; and experience")
+    if asked.get("name", "").startswith("shipped:"):
+        raise LimnerError(f"the name {asked['name']} would be taken for what comes with Limner; give another --name")
+    if learner.startswith(ESTIMATOR):
+        raise LimnerError(
+            f"{learner} has no parameters to begin from, so no start is learned for it; to learn which strategies suit "
+            f"it give: limner meta-train experience {learner}"
+        )
     if learner not in CATALOGUE:
         raise LimnerError(f"there is no learner {learner!r}; there are: {', '.join(CATALOGUE)}")
     goal = _goal(learner, asked.get("goal"))

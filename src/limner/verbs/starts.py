@@ -15,8 +15,13 @@ def listed(memory: Memory) -> list[dict[str, Any]]:
     """A row for each start, the memory's newest first, then the shipped ones; ``origin`` says which it is."""
     from limner.memory.shipped import record_of, shipped_starts
 
-    own = [{"origin": "memory", **row} for row in memory.list("starts")]
-    return own + [{"origin": "shipped", **record_of(model)} for model in shipped_starts()]
+    shipped = [{"origin": "shipped", **record_of(model)} for model in shipped_starts()]
+    return own_starts(memory.list("starts")) + shipped
+
+
+def own_starts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The memory's rows of its starts, told from those shipped."""
+    return [{"origin": "memory", **row} for row in rows]
 
 
 def refuse_unknown(reference: str, memory: Memory) -> None:

@@ -114,6 +114,7 @@ class Subject(Protocol):
 
 def subject_of(asked: Asked, memory: Memory, progress: bool) -> Subject:
     """What is to be tuned. Raises :class:`LimnerError` where data and learner do not go together."""
+    from limner.memory.portfolio import goals_of
     from limner.restoration.catalogue import CATALOGUE as RESTORERS
 
     if asked.learner.startswith(ESTIMATOR):
@@ -123,7 +124,7 @@ def subject_of(asked: Asked, memory: Memory, progress: bool) -> Subject:
             f"{asked.learner} restores images as they are and learns from none, so it is not tuned; its options are "
             "given to limner restore"
         )
-    if is_table(asked.spec):
+    if goals_of(asked.learner) and is_table(asked.spec):
         raise LimnerError(
             f"{asked.spec} is a table, which the {asked.learner} cannot learn from; give an estimator, for example "
             "estimator:sklearn.tree.DecisionTreeClassifier"
