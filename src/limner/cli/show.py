@@ -150,15 +150,15 @@ def number(value: float | None) -> str:
 def counted(counts: Mapping[str, Any]) -> str:
     """Counts in words.
 
-    >>> counted({"runs": 2, "data_sets": ["a"], "strategies": 1})
-    '2 runs, 1 data set, 1 strategy'
+    >>> counted({"runs": 2, "data_sets": ["a"], "strategies": 1, "run_directories_kept": 1})
+    '2 runs, 1 data set, 1 strategy, 1 run directory kept'
     """
     told = []
     for name, part in counts.items():
         count = part if isinstance(part, int) else len(part)
         words = name.replace("_", " ")
         if count == 1:
-            words = words.removesuffix("s") if not words.endswith("ies") else f"{words.removesuffix('ies')}y"
+            words = words.replace("ies", "y").removesuffix("s")
         told.append(f"{count:,} {words}")
     return ", ".join(told) or "nothing"
 
