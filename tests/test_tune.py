@@ -141,7 +141,7 @@ def test_another_adviser_proposes_and_its_advice_is_scored(name, tmp_path, capsy
     rows = {row["adviser"]: row for row in json.loads(capsys.readouterr().out)}
     default, others = again.trials[0].score, [trial.score for trial in again.trials[1:]]
     assert rows[name]["regret"] == pytest.approx(sum(default - score for score in others) / 3)
-    assert (rows[name]["followed"], rows["default"]["compared"]) == (3, 2)
+    assert (rows[name]["followed"], rows["default"]["followed"], rows["default"]["compared"]) == (3, 2, 0)
     assert main(["memory", "advice"]) == 0
     assert "below 0 is better" in capsys.readouterr().out
 
@@ -190,7 +190,8 @@ def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monke
     [
         (WINE, "vae", {}, "is a table, which the vae cannot learn from"),
         (WINE, "wavelets", {}, "is not tuned; its options are given to limner restore"),
-        (WINE, "forest", {}, "is a table, which the forest cannot learn from"),
+        (WINE, "vae", {}, "is a table, which the vae cannot learn from"),
+        (WINE, "forest", {}, "there is no learner 'forest' to tune"),
         ("digits", "forest", {}, "there is no learner 'forest' to tune"),
         (WINE, "estimator:sklearn.tree.DecisionTre", {}, "near it are: sklearn.tree"),
         (WINE, TREE, {"sampler": "bohb"}, "there is no sampler 'bohb'"),
