@@ -76,7 +76,7 @@ def test_it_goes_on_where_it_was_stopped_and_on_to_more(tmp_path, monkeypatch):
         [3, 1],
     )  # one that was cut short is kept as failed
     with pytest.raises(
-        LimnerError, match="the memory knows this experience, of 4 runs so far; go on with it by limner meta-train"
+        LimnerError, match="of 4 runs so far; go on with it by limner meta-train --resume"
     ):
         experience(TREE, FAMILY, **asked, out=tmp_path / "other")
     again = resume(tmp_path / "out")

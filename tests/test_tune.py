@@ -190,7 +190,6 @@ def test_a_game_of_two_players_too_and_one_far_behind_ends_early(tmp_path, monke
     [
         (WINE, "vae", {}, "is a table, which the vae cannot learn from"),
         (WINE, "wavelets", {}, "is not tuned; its options are given to limner restore"),
-        (WINE, "vae", {}, "is a table, which the vae cannot learn from"),
         (WINE, "forest", {}, "there is no learner 'forest' to tune"),
         ("digits", "forest", {}, "there is no learner 'forest' to tune"),
         (WINE, "estimator:sklearn.tree.DecisionTre", {}, "near it are: sklearn.tree"),
