@@ -75,9 +75,7 @@ def test_it_goes_on_where_it_was_stopped_and_on_to_more(tmp_path, monkeypatch):
         "stopped",
         [3, 1],
     )  # one that was cut short is kept as failed
-    with pytest.raises(
-        LimnerError, match="of 4 runs so far; go on with it by limner meta-train --resume"
-    ):
+    with pytest.raises(LimnerError, match="of 4 runs so far; go on with it by limner meta-train --resume"):
         experience(TREE, FAMILY, **asked, out=tmp_path / "other")
     again = resume(tmp_path / "out")
     assert (again.state, [row["state"] for row in again.rows]) == ("finished", ["done", "done"])
