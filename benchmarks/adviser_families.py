@@ -93,12 +93,12 @@ def written(path: Path, images: ImageSet, places: torch.Tensor) -> str:
 
 def damaged(random: torch.Generator) -> ImageSet:
     """Patches of photographs, each under one of :data:`DAMAGE`, which is its class and, alone, its group."""
-    clean, side = list(photographs.photographs("Train400").values()), SIDE
+    clean = list(photographs.photographs("Train400").values())
     drawn = torch.randint(len(clean), (len(DAMAGE) * PATCHES,), generator=random).tolist()
     cut = []
     for image in (clean[place][0] for place in drawn):
-        top, left = (int(torch.randint(length - side, (), generator=random)) for length in image.shape[1:])
-        cut.append(image[:, top : top + side, left : left + side].float() / 255)
+        top, left = (int(torch.randint(length - SIDE, (), generator=random)) for length in image.shape[1:])
+        cut.append(image[:, top : top + SIDE, left : left + SIDE].float() / 255)
     made = []
     for kind, patches in zip(DAMAGE, torch.stack(cut).split(PATCHES), strict=True):
         degradation = parse(kind)

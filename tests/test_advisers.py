@@ -311,12 +311,12 @@ def test_advice_is_scored_against_the_default_on_the_same_task(tmp_path):
         run = memory.begin_run(alone, VAE, Strategy(), 0)
         memory.observe(said, run)
         memory.finish_run(run, a_run(), some_scores(0.01))
-        for failed in (False, True):  # what was not judged has not failed
+        for reason in ("", "stopped by hand", "too little memory"):  # what was not judged, or stopped, has not failed
             said = memory.advise(alone, VAE, Strategy(), source="metann", reason="Why not.")
             run = memory.begin_run(alone, VAE, Strategy(), 0)
             memory.observe(said, run)
-            if failed:
-                memory.fail_run(run, "too little memory")
+            if reason:
+                memory.fail_run(run, reason)
             else:
                 memory.finish_run(run, a_run(), None)
         memory.advise(alone, VAE, Strategy(), source="metann", reason="Never followed.")

@@ -68,7 +68,7 @@ def test_the_card_of_a_start_tells_how_it_was_learned(tmp_path: Path, capsys: py
 
 
 def test_a_slip_of_the_pen_begins_no_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for verb in (["list"], ["verify"], ["advice"], ["show", "x"], ["forget", "x"]):
+    for verb in (["list"], ["verify"], ["advice"], ["report"], ["show", "x"], ["forget", "x"]):
         assert main(["memory", *verb, "--memory", str(tmp_path / "memroy")]) == 2
         assert "there is no memory at" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

@@ -4,6 +4,7 @@ the memory. Where runs can be paused it goes from rung to rung, and says which r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -224,9 +225,14 @@ class MetaNN(Adviser):
         others = [place for place in range(first, len(ways.values)) if place != chosen]
         return tuple(ways.values[place] for place in sorted(others, key=lambda at: -float(ends[at]))[HELD:])
 
+    @cached_property
+    def _past_best(self) -> list[dict[str, Any]]:
+        """What did best on the past tasks: the same for every proposal."""
+        return [proposal.values for proposal in nearest(self.case, most=TASKS)]
+
     def _candidates(self) -> list[dict[str, Any]]:
         space = self.case.space
-        found = [proposal.values for proposal in nearest(self.case, most=TASKS)]
+        found = list(self._past_best)
         around = found[:2] if self.best is None else [self.best.values]
         found += [values for centre in around for values in space.neighbours(centre)]
         found += [space.sample(derive(self.case.seed, "pool", len(self.told), each)) for each in range(POOL)]

@@ -24,15 +24,21 @@ SHOWN = 50
 """Rows that a table shows where no other limit is given; as JSON all are."""
 
 
-def opened(location: str | None, begun: bool = True) -> Memory:
-    """The memory at ``location``; one that was given must have been ``begun``, for a slip of the pen begins none."""
+def opened(location: str | None) -> Memory:
+    """The memory at ``location``; one that was given must be there."""
     from limner.memory import Memory
+
+    check(location)
+    return Memory.open(location)
+
+
+def check(location: str | None) -> None:
+    """Raises :class:`LimnerError` where a memory was given and is not there: a slip of the pen begins none."""
     from limner.memory.database import locate
 
     place = None if location is None or "://" in location else locate(location).url.database
-    if begun and place is not None and not Path(place).exists():
+    if place is not None and not Path(place).exists():
         raise LimnerError(f"there is no memory at {location}; check --memory, or leave it out for the usual one")
-    return Memory.open(location)
 
 
 @app.callback()
@@ -132,6 +138,7 @@ def report(
     """A page of the whole memory: map of tasks, best strategies, worth of advice, knobs that matter, cost."""
     from limner.verbs.memory_report import memory_report
 
+    check(memory)
     page = memory_report(out, memory=memory, force=force)
     show.lines({"page": str(page)}, [f"page      {page}"], json)
 
@@ -191,7 +198,9 @@ def import_(
     json: options.Json = False,
 ) -> None:
     """Take in an exported memory. What is there already stays as it is."""
-    with opened(memory, begun=False) as remembered:
+    from limner.memory import Memory
+
+    with Memory.open(memory) as remembered:
         counts, where = remembered.import_(path), remembered.location
     show.lines({"memory": where, "imported": counts}, [f"new in {where}: {show.counted(counts)}"], json)
 

@@ -91,9 +91,8 @@ def mistyped(mistake: Exception) -> str:
     said = str(mistake.format_message()) if hasattr(mistake, "format_message") else str(mistake)
     said = re.sub(r"\. Did you mean (.*)\?$", r" (did you mean \1?)", said)
     said = re.sub(r"^Invalid value for '?([^:']*)'?: (\w)", lambda found: f"{found[1]}: {found[2].lower()}", said)
-    for kinds, told in (("int|integer", "a whole number"), ("number|float", "a number")):  # as typer's releases say it
+    for kinds, told in (("int|integer", "a whole number"), ("float", "a number")):
         said = re.sub(rf"^Invalid value for '?([^:']*)'?: '.*' is not a valid ({kinds})\b.*", rf"\1 takes {told}", said)
-        said = re.sub(rf": input should be a valid ({kinds})\b.*", f" takes {told}", said)
     known = getattr(mistake, "possibilities", None)
     if known:
         typed = str(getattr(mistake, "option_name", ""))

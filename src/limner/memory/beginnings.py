@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from limner.errors import LimnerError
+from limner.memory.portfolio import HEAD
 from limner.memory.shipped import shipped_starts
 from limner.model_file import StoredModel
 from limner.seeds import generator
@@ -26,9 +27,6 @@ IMAGES, DRAWS = 32, 4
 
 PAIRS, SIDE = 8, 96
 """The pairs that restorers are tried on at most, and the side of what is cut from them."""
-
-HEAD = 5
-"""The window of a restorer's head there, in pixels, as the portfolio has it."""
 
 SAME = ("beta", "likelihood")
 """Options that make the losses of two starts different numbers."""
@@ -90,14 +88,14 @@ def first_loss(model: StoredModel, task: Task) -> float | None:
     Of a restorer it is the negative peak signal-to-noise ratio in decibels, with a head fitted to pairs; of a generator
     without a critic its loss. One that reads sets explains each image by others.
     """
-    from limner.learners import rebuild
+    from limner.learners import CATALOGUE, rebuild
 
     described, params = model.learner_description, model.params
+    if len(CATALOGUE[described["kind"]].players) > 1:
+        return None
     batch = _seen(task, described["image_shape"][0])
     headed = described["kind"] == "restorer" and "images" in batch
     learner = rebuild({**described, "options": {**described["options"], "head": HEAD}} if headed else described)
-    if len(learner.players) > 1:
-        return None
     values = []
     with torch.no_grad():
         if headed:

@@ -59,11 +59,11 @@ def claim(session: Session, name: str) -> None:
     for row in rows:
         if row.state == "running" and not is_dead(row):
             raise Claimed(f"the run {row.id} ({row.name}) is going on in another process; wait until it is done")
-        if row.name.startswith(name) and (row.state in ("finished", "collapsed") or _failed(row)):
+        if row.name.startswith(name) and (row.state in ("finished", "collapsed") or failed(row)):
             raise Claimed(f"the run {row.id} ({row.name}) has been done by another process; go on with --resume")
 
 
-def _failed(row: RunRow) -> bool:
+def failed(row: RunRow) -> bool:
     """Whether it failed of itself, so that to do it again would be in vain."""
     return row.state == "failed" and not row.reason.startswith("stopped")
 

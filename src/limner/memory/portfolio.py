@@ -77,6 +77,9 @@ _RESTORER = Strategy(
 READING = ("net.encoder.", "net.seen.")
 """What reads the images, of a VAE that reads sets: it stays as it is where the rest adapts."""
 
+HEAD = 5
+"""The window of a restorer's last layer that is fitted at once, in pixels."""
+
 PORTFOLIO: dict[str, tuple[Entry, ...]] = {
     "generate": (
         Entry("adapted", "set-vae", True, _VAE.replace(steps=200, batch=0, schedule="cosine", evaluate_every=50,
@@ -118,7 +121,8 @@ PORTFOLIO: dict[str, tuple[Entry, ...]] = {
               evaluate_every=50, rehearsal=0.75), "few steps teach it yours as well"),
         Entry("closed-form", "restorer", True, _RESTORER.replace(learning_rate=3e-4, batch=16, steps=0,
               evaluate_every=0, rehearsal=0.75), "a last linear layer, on windows of 5×5 pixels of your damaged images "
-              "and of what the start makes of them, is fitted to your pairs at once by ridge regression", {"head": 5}),
+              "and of what the start makes of them, is fitted to your pairs at once by ridge regression",
+              {"head": HEAD}),
         Entry("scratch", "restorer", False, _RESTORER.replace(warmup=100, ema=0.999), "a small U-Net, which looks far "
               "around each pixel, learns more of it in the same time than a chain of convolutions",
               {"network": "unet", "width": 24, "depth": 8}),

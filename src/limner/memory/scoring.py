@@ -10,14 +10,11 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
+from limner.memory.liveness import failed as failed_of_itself
 from limner.memory.schema import EvaluationRow, LearnerRow, RecommendationRow, RunRow, TaskRow
 
 DEFAULT = "default"
 """The source of advice that is the default."""
-
-
-FAILED = ("failed", "collapsed", "killed")
-"""States of runs that came to nothing."""
 
 
 class _Followed(NamedTuple):
@@ -39,7 +36,7 @@ def scored(session: Session) -> list[dict[str, Any]]:
               where none can be compared
     """
     query = (
-        select(RecommendationRow.source, TaskRow.goal, TaskRow.sha256, LearnerRow.kind, RunRow.id, RunRow.state)
+        select(RecommendationRow.source, TaskRow.goal, TaskRow.sha256, LearnerRow.kind, RunRow)
         .join(TaskRow, TaskRow.sha256 == RecommendationRow.task_sha256)
         .join(LearnerRow, LearnerRow.sha256 == RecommendationRow.learner_sha256)
         .join(RunRow, RunRow.id == RecommendationRow.outcome_run)
@@ -54,10 +51,10 @@ def scored(session: Session) -> list[dict[str, Any]]:
     }
     followed: list[_Followed] = []
     failed: Counter[tuple[str, str]] = Counter()
-    for source, goal, task, kind, run, state in session.execute(query):
+    for source, goal, task, kind, run in session.execute(query):
         metric = META_LABEL[goal]
-        found = scores.get((run, metric))
-        if state in FAILED:
+        found = scores.get((run.id, metric))
+        if run.state in ("collapsed", "killed") or failed_of_itself(run):
             failed[source, metric] += 1
         elif found is not None:
             followed.append(_Followed(source, metric, (task, kind, found[1]), found[0]))

@@ -78,6 +78,7 @@ def _told(plan: MetaPlan, learner: Learner, seen: Seen | None, learned: Learned)
     asked = learned.configuration
     return {
         "title": words.title(asked["family"]),
+        "family": words.without_folders(asked["family"]),
         "learned": learned,
         "asked": asked,
         "algorithm": start_words.ALGORITHMS[plan.algorithm],

@@ -14,10 +14,7 @@ def check_goal(goal: str) -> None:
     >>> check_goal("restore")
     """
     if goal not in GOALS:
-        raise LimnerError(
-            f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}. DATA comes after it: limner adapt generate "
-            "folder:my-images"
-        )
+        raise LimnerError(f"there is no goal {goal!r} yet; there are: {', '.join(GOALS)}")
 
 
 def check_learner(learner: str | None, goal: str) -> None:
