@@ -121,7 +121,7 @@ def timed(what: Callable[[], Any]) -> list[float]:
 
 def commanded(location: str, *words: str) -> Callable[[], None]:
     """``limner memory …`` as a user types it: a process of its own, its start and imports included."""
-    program = [sys.executable, "-c", "from limner.cli.main import main; main()", "memory", *words, "--memory", location]
+    program = [sys.executable, "-m", "limner", "memory", *words, "--memory", location]
 
     def go() -> None:
         subprocess.run(program, check=True, capture_output=True, env=os.environ | {"COLUMNS": "140"})

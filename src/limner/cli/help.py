@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from copy import copy
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command_name
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of every command's context."""
@@ -77,6 +80,32 @@ class App(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """The decorator that makes a command of a function."""
         return super().command(name, cls=Command, **settings)
+
+    def __call__(self, args: list[str] | None = None, **settings: Any) -> Any:
+        """Run the command that the arguments name (default: those of the process)."""
+        words = sys.argv[1:] if args is None else args
+        return super(App, self.only(words)).__call__(args=words, **settings)
+
+    def only(self, words: list[str]) -> App:
+        """With none but the command that the words begin with, where there is one: to make them all takes as long as
+        many a command does.
+        """
+        commands = [one for one in self.registered_commands if words[:1] == [_called(one)]]
+        groups = [copy(one) for one in self.registered_groups if words[:1] == [_called(one)]]
+        if not (commands or groups):
+            return self
+        for group in groups:
+            if isinstance(group.typer_instance, App):
+                group.typer_instance = group.typer_instance.only(words[1:])
+        alone = copy(self)
+        alone.registered_commands, alone.registered_groups = commands, groups
+        return alone
+
+
+def _called(one: Any) -> str:
+    """What is typed for a command or a group."""
+    inner = getattr(one, "typer_instance", None)
+    return str(inner.info.name if inner is not None else one.name or get_command_name(one.callback.__name__))
 
 
 def instead_of_nothing(context: typer.Context) -> None:

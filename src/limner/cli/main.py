@@ -5,6 +5,7 @@ Every import that costs time stays inside the command that needs it, so that ``l
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -389,4 +390,5 @@ exchange.add_to(app)
 
 def run() -> None:
     """The installed command ``limner``."""
+    gc.set_threshold(50_000)  # imports make many objects and hardly any garbage, which takes time to look for
     sys.exit(main())

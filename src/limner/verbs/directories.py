@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,8 @@ def wrote(path: Path) -> bool:
 
 def begin(path: Path, request: dict[str, Any]) -> Path:
     """Make the claimed directory, emptied of what an earlier run of Limner left there, with ``request`` in it."""
+    from importlib.metadata import version
+
     try:
         if path.exists() and wrote(path):
             shutil.rmtree(path)
