@@ -148,9 +148,9 @@ def intervals(comparison: Comparison, count: int, seed: int) -> dict[str, float]
         halves = [torch.randperm(size, generator=random)[: size // 2] for size in sizes]
         for metric, value in comparison.scores(*halves).items():
             found.setdefault(metric, []).append(value)
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
-    quantile = float(t.ppf(0.975, min(sizes) - 1))
+    quantile = float(stdtrit(min(sizes) - 1, 0.975))
     return {metric: quantile * float(torch.tensor(drawn).std()) for metric, drawn in found.items() if len(drawn) > 1}
 
 

@@ -175,17 +175,17 @@ def paired(first: Tensor, second: Tensor, fold: Tensor, planned: int) -> Score:
     >>> found.value, found.low > 0.8, found.high <= 1
     (1.0, True, True)
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtri, stdtrit
 
     differences = first.double() - second.double()
     value, count = float(differences.mean()), len(differences)
     gained, lost = int((differences > 0).sum()), int((differences < 0).sum())
     p, q = (gained + 1) / (count + 2), (lost + 1) / (count + 2)
-    reach = float(norm.ppf(0.975)) * math.sqrt((p + q - (p - q) ** 2) / (count + 2))
+    reach = float(ndtri(0.975)) * math.sqrt((p + q - (p - q) ** 2) / (count + 2))
     low, high = min(value, p - q - reach), max(value, p - q + reach)
     means = torch.stack([differences[fold == each].mean() for each in sorted(set(fold.tolist()))])
     if len(means) > 1:
         spread = math.sqrt((1 / len(means) + 1 / (planned - 1)) * float(means.var()))
-        reach = float(t.ppf(0.975, len(means) - 1)) * spread
+        reach = float(stdtrit(len(means) - 1, 0.975)) * spread
         low, high = min(low, value - reach), max(high, value + reach)
     return Score(value, max(low, -1.0), min(high, 1.0))

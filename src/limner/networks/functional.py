@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from limner.errors import LimnerError
 from limner.seeds import derive
@@ -33,8 +34,8 @@ class Template:
     def _empty(self) -> _Empty:
         """The module without weights; each thread has its own, for a call puts weights into it for its duration."""
         if not hasattr(self._own, "empty"):
-            with torch.device("meta"):
-                self._own.empty = _Empty(self._build())
+            with _Undrawn():  # on the meta device from the start, the first sum would have torch import sympy: seconds
+                self._own.empty = _Empty(self._build().to("meta"))
         found: _Empty = self._own.empty
         return found
 
@@ -55,6 +56,16 @@ class Template:
         finally:
             for (_, own, attribute), value in zip(empty.places, empty.values, strict=True):
                 own[attribute] = value
+
+
+class _Undrawn(TorchFunctionMode):
+    """Weights are not drawn, but left as they lie in memory: those of a template are never used."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = dict(kwargs or {})
+        if func in (torch.Tensor.normal_, torch.Tensor.uniform_) or getattr(func, "__module__", "") == nn.init.__name__:
+            return named["tensor"] if "tensor" in named else args[0]
+        return (torch.empty if func in (torch.randn, torch.rand) else func)(*args, **named)
 
 
 class _Empty:

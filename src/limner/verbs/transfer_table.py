@@ -94,11 +94,11 @@ def _within(values: Sequence[float], of_images: Sequence[tuple[float, float]], l
 
 
 def _student(values: Sequence[float]) -> float:
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     middle = math.fsum(values) / len(values)
     spread = math.sqrt(math.fsum((value - middle) ** 2 for value in values) / (len(values) - 1) / len(values))
-    return float(t.ppf(0.975, len(values) - 1)) * spread
+    return float(stdtrit(len(values) - 1, 0.975)) * spread
 
 
 def verdict(more: Score, higher_is_better: bool) -> str:
