@@ -165,6 +165,23 @@ def test_a_budget_in_steps_or_seconds_decides_which_runs_tell(memory: Memory) ->
     assert expected() == pytest.approx(0.1)  # a short trial is no reason for a short run
 
 
+def test_what_did_well_at_another_length_is_proposed_as_it_was_tried(memory: Memory) -> None:
+    past, now = a_task(discs(1), "past"), a_task(discs(2), "now")
+    default = advice(memory, now)[0].strategy
+    tried(memory, past, default, 0.3)
+    tried(memory, past, GOOD, 0.02, steps=100)
+    found = advice(memory, now)
+    assert (found[0].source, found[0].strategy) == ("neighbour", GOOD.replace(steps=100))
+    assert found[0].expected == pytest.approx(0.02)
+    assert "better than the one other way tried there" in found[0].reason
+    assert [item.strategy for item in found[1:]].count(GOOD) == 1  # as long as it was meant to be, it is not known
+    tried(memory, past, POOR, 0.9, steps=20)
+    again = advice(memory, now)
+    assert [item.strategy for item in again[:2]] == [item.strategy for item in found[:2]]
+    assert POOR.replace(steps=20) not in [item.strategy for item in again]
+    assert all(item.strategy.steps == 50 for item in advice(memory, now, budget_steps=50))
+
+
 def test_a_short_try_does_not_lose_to_a_long_one(memory: Memory) -> None:
     past = a_task(discs(1), "past")
     tried(memory, past, GOOD.replace(steps=5), 2.0)

@@ -73,7 +73,7 @@ def test_a_damaged_start_is_passed_over_for_one_that_can_be_read(memory: Memory,
     file.write_bytes(file.read_bytes()[:-8])
     (left,) = beginnings(memory, task_of(discs(2)), "set-vae")
     assert left.reference == learned
-    assert left.best.endswith("(1 could not be read: limner memory verify tells why)")
+    assert left.best.endswith(", 1 could not be read (limner memory verify tells why)")
 
 
 def test_an_own_restorer_that_knows_nothing_comes_after_the_shipped_one(memory: Memory) -> None:

@@ -98,6 +98,17 @@ def test_lack_of_variety_is_told(glyphs):
     assert [sentence.split(":")[0] for sentence in told] == ["little variety"]
 
 
+def test_what_is_far_from_the_real_ones_is_told(glyphs):
+    real = of_class(glyphs, 5)
+    shots, query = real.select(torch.arange(5)), real.select(torch.arange(5, 20))
+    chance = torch.randint(256, (20, *real.shape), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for held_back in (query, None):
+        told = of_samples(chance, shots, held_back, NET)
+        assert "unlike the real ones: 20 of 20 new images lie farther from every real one" in told[0]
+    half = torch.cat([chance[:10], real.images[20:]])
+    assert of_samples(half, shots, query, NET) == []
+
+
 def test_one_shot_and_equal_shots_say_nothing_of_samples(glyphs):
     one = of_class(glyphs, 0, 1)
     for shots in (one, one.select(torch.zeros(4, dtype=torch.int64))):

@@ -27,7 +27,11 @@ def meta_train(
     ] = None,
     learner: Annotated[
         str | None,
-        typer.Argument(metavar="LEARNER", help="vae, gan, classifier, prototypical, regressor or restorer."),
+        typer.Argument(
+            metavar="LEARNER",
+            help="vae, gan, vae-gan, vq-vae, flow, imle, set-vae, set-flow, classifier, prototypical, regressor, "
+            "restorer or two-domains; of experience also estimator:CLASS.",
+        ),
     ] = None,
     family: Annotated[
         str | None,
@@ -45,7 +49,10 @@ def meta_train(
     ] = None,
     shots: Annotated[
         int | None,
-        typer.Option(metavar="K", help="Images (of each class) to adapt to in a task (default: 10; to classify 1)."),
+        typer.Option(
+            metavar="K",
+            help="Images (of each class; of experience in all) to adapt to in a task (default: 10; to classify 1).",
+        ),
     ] = None,
     queries: Annotated[
         int | None,

@@ -297,7 +297,7 @@ def recommendations(found: Sequence[Recommendation], json: bool) -> None:
             str(rank),
             advice.learner,
             advice.name or "–",
-            advice.strategy.start[:24],
+            advice.start[:24],
             f"{advice.strategy.seconds:g} s" if advice.strategy.steps >= ENDLESS else str(advice.strategy.steps),
             number(advice.strategy.learning_rate),
             number(advice.expected),

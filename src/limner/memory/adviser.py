@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from limner.config import ENDLESS, Strategy
 from limner.errors import LimnerError
 from limner.memory.beginnings import Beginning, beginnings
-from limner.memory.evidence import Candidate, Trial, configuration, judge, worths
+from limner.memory.evidence import Candidate, Trial, as_tried, configuration, judge, worths
 from limner.memory.fingerprints import Fingerprint, fingerprint
 from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
 from limner.memory.nearness import UNRELATED, distances, similarity
@@ -25,6 +25,7 @@ from limner.memory.schema import (
     FingerprintRow,
     ImageSetRow,
     LearnerRow,
+    ModelRow,
     RecommendationRow,
     RunRow,
     StrategyRow,
@@ -57,6 +58,7 @@ class Recommendation:
     source    ``neighbour`` (it worked on similar tasks), ``default``, or ``portfolio`` (the fixed list)
     id        under which the memory keeps it; ``rank`` its place, from 1
     evidence  ids of the tasks, runs and models that it rests on
+    start     what it begins from, as it is called: a name, the beginning of an id, or ``scratch``
     """
 
     learner: str
@@ -69,6 +71,7 @@ class Recommendation:
     id: str = ""
     rank: int = 0
     evidence: tuple[str, ...] = ()
+    start: str = "scratch"
 
 
 class Adviser:
@@ -78,7 +81,8 @@ class Adviser:
     beat, among runs about as long as they would be here (see ``evidence``). Its value for the new task is the mean of
     that worth, weighted by each task's similarity, drawn towards the portfolio's order: v = (Σ s·w + P·p) / (Σ s + P),
     with s the similarities exp(−(distance/REACH)²), w the worths, p the prior worth (the default's is one half) and
-    P = PRIOR. So unrelated experience leaves the default first.
+    P = PRIOR. So unrelated experience leaves the default first. Where no budget is given, what was tried at another
+    length than the list has it for, and did well, is proposed as it was tried.
     """
 
     def __init__(self, memory: Memory) -> None:
@@ -124,12 +128,18 @@ class Adviser:
             _planned(item, budget_steps, budget_seconds, paces)
         metric = META_LABEL[task.goal]
         better = "higher" if metric in HIGHER_IS_BETTER else "lower"
-        done = worths([trial for item in known.values() for trial in item.like], better == "higher")
-        for item in known.values():
-            judge(item, done, metric.replace("_", " "), better)
-        ranked = sorted(known.items(), key=lambda pair: (-pair[1].value, -pair[1].prior, pair[0]))
-        advice = [_advice(item, rank) for rank, (_, item) in enumerate(ranked, start=1)]
-        self._keep(task, [item for _, item in ranked], advice)
+        planned, tries = list(known.values()), []
+        if budget_steps is None and budget_seconds is None:
+            tries = [as_tried(item, better) for item in planned if item.trials and not item.like]
+        for some, beside in ((planned, planned), (tries, [*planned, *tries])):  # a short try tells nothing of a plan
+            done = worths([trial for item in beside for trial in item.like], better == "higher")
+            for item in some:
+                judge(item, done, metric.replace("_", " "), better)
+        found = [*planned, *(item for item in tries if item.value > 0.5)]
+        found.sort(key=lambda item: (-item.value, -item.prior, configuration(item.learner, item.strategy)))
+        named = self._names({item.strategy.start for item in found})
+        advice = [_advice(item, rank, named) for rank, item in enumerate(found, start=1)]
+        self._keep(task, found, advice)
         return advice
 
     def observe(self, recommendation_id: str, run_id: str) -> None:
@@ -259,6 +269,13 @@ class Adviser:
             return None
         return description, how, configuration(description, how)
 
+    def _names(self, starts: set[str]) -> dict[str, str]:
+        """What starts are called, by what strategies call them."""
+        query = select(ModelRow.sha256, ModelRow.name).where(ModelRow.sha256.in_(starts))
+        with self.memory.database.reading() as session:
+            names = {sha256: name or sha256[:12] for sha256, name in session.execute(query)}
+        return {start: names.get(start, start) for start in starts}
+
     def _seconds_a_step(self, learners: Iterable[dict[str, Any]]) -> dict[str, float]:
         """Median seconds a step of each learner, from the newest hundred of its runs made here (not imported)."""
         paces: dict[str, float] = {}
@@ -332,14 +349,14 @@ def _counted(steps: int) -> str:
     return f"{steps:,} step{'s' if steps != 1 else ''}"
 
 
-def _advice(item: Candidate, rank: int) -> Recommendation:
+def _advice(item: Candidate, rank: int, named: dict[str, str]) -> Recommendation:
     reason = "; ".join(filter(None, (item.reason, item.length)))
     if item.source == "default":
         reason = f"the default: {reason}"
     return Recommendation(
         learner=item.learner["kind"], options=dict(item.learner["options"]), strategy=item.strategy,
         reason=reason[0].upper() + reason[1:] + ".", name=item.name, expected=item.expected, source=item.source,
-        evidence=item.evidence, id=secrets.token_hex(6), rank=rank,
+        evidence=item.evidence, id=secrets.token_hex(6), rank=rank, start=named[item.strategy.start],
     )  # fmt: skip
 
 

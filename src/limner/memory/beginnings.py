@@ -73,13 +73,13 @@ def beginnings(memory: Memory, task: Task, kind: str, only: StoredModel | None =
             continue
         if (loss := first_loss(whole, task)) is not None:
             losses[model.sha256] = loss
-    if not losses:
-        return list(found.values())
-    best = found.pop(min(losses, key=lambda sha256: losses[sha256]))
-    words = f"of {len(losses)} start{'s' if len(losses) > 1 else ''} tried it does best on these before any step"
-    if lost:
-        words += f" ({lost} could not be read: limner memory verify tells why)"
-    return [best._replace(best=words), *found.values()]
+    words = f"{lost} could not be read (limner memory verify tells why)" if lost else ""
+    if losses:
+        first = min(losses, key=lambda sha256: losses[sha256])
+        found = {first: found.pop(first), **found}
+        done = f"of {len(losses)} start{'s' if len(losses) > 1 else ''} tried it does best on these before any step"
+        words = ", ".join(filter(None, (done, words)))
+    return [made._replace(best="" if place else words) for place, made in enumerate(found.values())]
 
 
 def first_loss(model: StoredModel, task: Task) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from limner.config import Strategy
@@ -115,6 +115,18 @@ def worths(trials: list[Trial], higher_is_better: bool) -> Worths:
             if (name, task) not in found or len(others) > found[name, task].others:
                 found[name, task] = Worth(mine, beaten, len(others))
     return found
+
+
+def as_tried(item: Candidate, better: str) -> Candidate:
+    """The candidate at the length of its best run on the nearest task, which is not the length that it is planned for.
+
+    better  ``lower`` or ``higher``
+    """
+    first = item.trials[0]
+    near = [trial for trial in item.trials if (trial.task, trial.extractor) == (first.task, first.extractor)]
+    best = (max if better == "higher" else min)(near, key=lambda trial: trial.score)
+    strategy = item.strategy.within(best.steps, None)
+    return replace(item, strategy=strategy, prior=0.4, source="neighbour", reason="", name="", planned=best.steps)
 
 
 def judge(item: Candidate, known: Worths, metric: str, better: str) -> None:

@@ -36,6 +36,10 @@ COPIED = 0.1
 ALIKE = 0.5
 """Samples that vary less than this share of what real images do lack variety."""
 
+FAR = 0.99
+"""The share of samples that are farther from every real image than any of these from the next, from which on they are
+unlike the real ones."""
+
 _SIDE = 16
 
 
@@ -105,6 +109,12 @@ def of_samples(samples: Tensor, shots: ImageSet, query: ImageSet | None, name: s
         )
     made = features(samples).double()
     real = features(query.images if query is not None and len(query) > 1 else different.images).double()
+    away = nearest(made, real) > among(real).max()
+    if float(away.double().mean()) >= FAR:
+        told.append(
+            f"unlike the real ones: {int(away.sum())} of {len(samples)} new images lie farther from every real one "
+            f"than any of these from the next (in {name}); more steps, another start (--start) or more images may help"
+        )
     spread = float(off_diagonal_mean(distances(real, real)))
     if len(samples) > 1 and spread > 0:
         varied = float(off_diagonal_mean(distances(made, made))) / spread

@@ -12,7 +12,7 @@ from limner.tasks.pair_spec import load_sides, split_sides
 from limner.tasks.pairs import Alone, Domains, Pairs, TwoSided, one_pass
 from limner.tasks.points import Points, PointsTask, SinusoidFamily
 from limner.tasks.restoration import Damaged, Rehearsed, restoration_task
-from limner.tasks.task import Task, split
+from limner.tasks.task import Task, check_shots, split
 
 __all__ = [
     "Alone",
@@ -30,6 +30,7 @@ __all__ = [
     "Task",
     "TaskFamily",
     "TwoSided",
+    "check_shots",
     "describe",
     "family_from_json",
     "family_of",

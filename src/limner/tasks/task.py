@@ -39,6 +39,15 @@ class Task:
         return hashlib.sha256("\x1f".join((self.goal, self.support.sha256, query)).encode()).hexdigest()
 
 
+def check_shots(shots: int) -> None:
+    """Raises :class:`LimnerError` where there are none.
+
+    >>> check_shots(1)
+    """
+    if shots < 1:
+        raise LimnerError(f"{shots} shots leave nothing to learn from; give at least 1")
+
+
 def split(
     images: ImageSet, shots: int, seed: int, queries: int | None = None, goal: str = "generate", source: str = ""
 ) -> Task:
@@ -56,8 +65,7 @@ def split(
     >>> task.name, len(task.support), len(task.query)
     ('tiny, 5 shots', 5, 7)
     """
-    if shots < 1:
-        raise LimnerError(f"{shots} shots leave nothing to learn from; give at least 1")
+    check_shots(shots)
     if shots > len(images):
         raise LimnerError(
             f"{images.name} has {_counted(len(images))}, fewer than {shots} shots; give more, or fewer shots"

@@ -92,9 +92,11 @@ def prepare(spec: str, shots: int | None, seed: int, goal: str = "generate") -> 
     Without ``shots`` a fifth is held back, or none where there are fewer than 10 images.
     Raises :class:`LimnerError` where the spec cannot be loaded or has too few images.
     """
-    from limner.tasks import load, load_sides, restoration_task, split, split_sides
+    from limner.tasks import check_shots, load, load_sides, restoration_task, split, split_sides
 
     check_goal(goal)
+    if shots is not None:
+        check_shots(shots)
     if goal == "restore":
         made = Prepared(*restoration_task(spec, shots, seed, restoration.JUDGED))
         warnings.of_one_intensity(made.task)  # raises where all are

@@ -122,6 +122,8 @@ def meta_train(
     only the first process writes and remembers. Raises :class:`LimnerError` where something given cannot be used; then
     nothing was written.
     """
+    if name is not None and not name.strip():
+        raise LimnerError("the name of the start is empty; give another --name, or leave it out")
     asked = _asked(vars(), options, fields, config)
     first = _first_process()
     with _opened(memory, first or asked.start != "scratch") as remembered:
@@ -264,6 +266,12 @@ def _remember(
         plan=learned.plan,
         about={"configuration": learned.configuration} | ({"test": test} if test else {}),
     )
+    if learned.name and any(
+        row["name"] == learned.name != "" and row["sha256"] != sha256 for row in remembered.list("starts")
+    ):
+        learned.notes.append(
+            f"the memory has another start called {learned.name}; name this one by its id, {sha256[:12]}"
+        )
     return learned._replace(sha256=sha256, test=test)
 
 

@@ -114,8 +114,8 @@ class Going:
             but=self.called, curves=self.rungs > 1,
         )  # fmt: skip
 
-    def recall(self, resume: bool) -> None:
-        """Take up what the memory knows of this very search."""
+    def recall(self, resume: bool) -> bool:
+        """Take up what the memory knows of this very search; whether it knows it."""
         from limner.memory.past import runs_called
 
         found = [(record, self._known(record)) for record in runs_called(self.memory, self.called)]
@@ -143,6 +143,7 @@ class Going:
                 if to is None or to > seen:  # what was interrupted comes first
                     self._interrupted = Proposal(values, source, "It was interrupted.", rung=to)
             self._keep(tried, rungs)
+        return bool(found)
 
     def _known(self, record: dict[str, Any]) -> str:
         """The state of a run of this search as it is taken up: ``paused`` where it can go on, ``gone`` where it could
@@ -196,6 +197,8 @@ class Going:
                     return "stopped"
             if self.held is not None:
                 self.held.close()
+                whole = f"{self._taken() / self.rungs:g} whole ones"
+                self.notes.append(f"the {len(self.trials)} runs took as many steps together as {whole}")
         except Claimed:
             return "claimed"
         return "finished"

@@ -145,7 +145,8 @@ def halves(task: Task) -> tuple[Task, Task]:
         )
     order = torch.randperm(count, generator=generator(task.seed, "halves"))
     first, second = order[: (count + 1) // 2], order[(count + 1) // 2 :]
-    return replace(task, query=task.query.select(first)), replace(task, query=task.query.select(second))
+    unseen = replace(task, name=f"{task.name}, unseen", query=task.query.select(second))
+    return replace(task, query=task.query.select(first)), unseen
 
 
 class BlackBoxes:

@@ -142,12 +142,13 @@ def tune(
     Every run is one of the memory; the memory is all that ``resume`` needs. Raises :class:`LimnerError` for what cannot
     be searched, and where the same search is in the memory already and neither ``resume`` nor another seed is given.
     """
-    from limner.advisers import kind
+    from limner.advisers import check, kind
     from limner.memory import Memory
     from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
     from limner.memory.schema import content_id, plain
     from limner.reports import tuned
 
+    check(adviser)
     if rungs and not kind(adviser).by_rungs:
         raise LimnerError(f"the adviser {adviser} proposes whole runs; leave --rungs out, or take --adviser metann")
     if rungs and learner.startswith(ESTIMATOR):
@@ -173,7 +174,11 @@ def tune(
             remembered, subject, f"tune-{search_id}-", metric, higher, sampler, progress, adviser,
             directory / HELD if rungs else None,
         )  # fmt: skip
-        going.recall(resume)
+        if not going.recall(resume) and resume:
+            raise LimnerError(
+                f"the memory at {remembered.location} knows no such search to go on with; check what is asked for, and "
+                "--memory, or leave --resume out to begin it"
+            )
         if not (resume and _is_of(search_id, directory)):  # what is paused is held there
             request = {"verb": "tune", "search": search_id, **chosen, **asked._asdict()}
             directories.begin(directory, request)
