@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from limner.verbs.inspect import inspect, nearest
     from limner.verbs.load import load
     from limner.verbs.meta_train import meta_train
+    from limner.verbs.predict import predict
     from limner.verbs.recommend import recommend
     from limner.verbs.restore import restore
     from limner.verbs.resume import resume
@@ -61,6 +62,7 @@ _HOMES = {
     "load": "limner.verbs.load",
     "meta_train": "limner.verbs.meta_train",
     "nearest": "limner.verbs.inspect",
+    "predict": "limner.verbs.predict",
     "push": "limner.verbs.hub",
     "recommend": "limner.verbs.recommend",
     "restore": "limner.verbs.restore",
@@ -97,6 +99,7 @@ __all__ = [
     "load",
     "meta_train",
     "nearest",
+    "predict",
     "push",
     "recommend",
     "restore",

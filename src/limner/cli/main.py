@@ -19,6 +19,7 @@ from limner.cli import (
     memory,
     meta,
     options,
+    predict,
     restoration,
     show,
     transfer,
@@ -242,6 +243,7 @@ meta.add_to(app)
 augment.add_to(app)
 tune.add_to(app)
 transfer.add_to(app)
+predict.add_to(app)
 
 
 @app.command(epilog="Example: limner sample runs/my-images --count 64 --out samples")

@@ -247,6 +247,8 @@ def run(made: Run, json: bool) -> None:
                 typer.echo(f"more      limner sample {directory} --count 64")
             if "translate" in made.learner.answers:
                 typer.echo(f"use       limner translate {directory} DATA")
+            if "logits" in made.learner.answers:
+                typer.echo(f"use       limner predict {directory} DATA")
             if "restore" in made.learner.answers:
                 typer.echo(f"use       limner restore {directory} DATA --out restored")
     if made.state == "failed":

@@ -35,12 +35,14 @@ class Fitted:
     answer  an array of inputs to classes, numbers or clusters, one for each row
     inputs  what is learned from or judged on, to such an array
     recipe  what makes it again, as plain JSON
+    support what was learned from
     notes   what a reader must know about the fitting
     """
 
     answer: Callable[[Any], Any]
     inputs: Callable[[Data], Any]
     recipe: dict[str, Any]
+    support: Data
     notes: tuple[str, ...] = ()
 
     def predict(self, data: Data) -> Any:
@@ -121,7 +123,7 @@ class Estimator:
                 ) from refusal
         notes = dict.fromkeys(f"{self.name}: {str(entry.message).split('.')[0].strip()}" for entry in told)
         recipe = {"class": self.name, "options": self.options, "learned_from": support.sha256, "seed": seed}
-        return Fitted(answer, inputs, recipe, tuple(notes))
+        return Fitted(answer, inputs, recipe, support, tuple(notes))
 
     def _pipeline(self, known: Any, seed: int) -> Any:
         from sklearn.impute import SimpleImputer

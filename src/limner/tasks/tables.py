@@ -158,7 +158,46 @@ def _built_in(name: str, spec: str) -> Table:
     )  # fmt: skip
 
 
-def _from_csv(path: Path, target: str, spec: str) -> Table:
+def load_rows(spec: str, like: Table) -> Table:
+    """The rows that a table's spec names, with the columns of ``like`` by their names; other columns are left out.
+
+    They need no target. A word that ``like`` does not have counts as none, and is told in the notes. Raises
+    :class:`LimnerError` where there is no such table, or it lacks a column.
+    """
+    kind, _, rest = spec.strip().partition(":")
+    if kind != "csv":
+        found = load_table(spec)
+        if found.columns != like.columns:
+            raise LimnerError(f"{spec} does not have the columns that were learned from, those of {like.name}")
+        return found
+    path = Path(rest.rpartition(",target=")[0] or rest).expanduser()
+    header, rows = _lines(path, least=1)
+    inputs, strange = [], {}
+    for title in like.columns:
+        name, _, word = (title, "", "") if title in header else title.rpartition("=")
+        if name not in header:
+            raise LimnerError(f"{path} has no column {name or title!r}{nearest(name or title, header)}, which was "
+                              f"learned from; it has: {', '.join(header)}")  # fmt: skip
+        cells = [row[header.index(name)].strip() for row in rows]
+        if word:
+            known = {other.removeprefix(f"{name}=") for other in like.columns if other.startswith(f"{name}=")}
+            strange[name] = sorted({cell for cell in cells if cell not in known and cell.lower() not in MISSING})
+            inputs.append(torch.tensor([float(cell == word) for cell in cells]).double())
+            continue
+        wrong = next((cell for cell in cells if _number(cell) is None and cell.lower() not in MISSING), None)
+        if wrong is not None:
+            raise LimnerError(f"{path}: the column {name} was learned from as numbers, but holds {wrong!r}; mend it")
+        numbers = [_number(cell) for cell in cells]
+        inputs.append(torch.tensor([math.nan if number is None else number for number in numbers]).double())
+    notes = [
+        f"{name}: {', '.join(words[:5])}{'…' if len(words) > 5 else ''} was not learned from, and counts as no word"
+        for name, words in strange.items() if words
+    ]  # fmt: skip
+    return Table(torch.stack(inputs, 1), spec, columns=like.columns, notes=tuple(notes))
+
+
+def _lines(path: Path, least: int) -> tuple[list[str], list[list[str]]]:
+    """The names of the columns of a CSV file, and its rows, at ``least`` so many."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             lines = [line for line in csv.reader(file) if line]
@@ -168,17 +207,23 @@ def _from_csv(path: Path, target: str, spec: str) -> Table:
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as problem:
         raise LimnerError(f"{path} cannot be read as CSV ({problem}); save it as UTF-8 text with commas") from problem
-    if len(lines) < 3:
-        raise LimnerError(f"{path} has too few lines; give the columns' names and at least 2 rows")
+    if len(lines) <= least:
+        many = f"{least} row{'s' if least > 1 else ''}"
+        raise LimnerError(f"{path} has too few lines; give the columns' names and at least {many}")
     header, rows = [word.strip() for word in lines[0]], lines[1:]
-    if target not in header:
-        asked = f"no column {target!r}{nearest(target, header)}" if target else "no target said"
-        raise LimnerError(f"{path} has {asked}; add ,target= and one of: {', '.join(header)}")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise LimnerError(
                 f"{path}: row {number} has {len(row)} cells, but there are {len(header)} columns; mend or remove it"
             )
+    return header, rows
+
+
+def _from_csv(path: Path, target: str, spec: str) -> Table:
+    header, rows = _lines(path, least=2)
+    if target not in header:
+        asked = f"no column {target!r}{nearest(target, header)}" if target else "no target said"
+        raise LimnerError(f"{path} has {asked}; add ,target= and one of: {', '.join(header)}")
     place = header.index(target)
     known = [row for row in rows if row[place].strip().lower() not in MISSING]
     notes = (f"{len(rows) - len(known)} rows without a target were left out",) if len(known) < len(rows) else ()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def load(reference: str | Path, *, memory: str | None = None) -> Run:
     """The run in a directory, or the run or model of the memory that ``reference`` names; ``run.sample(16)`` uses it.
 
-    reference  a run directory; the beginning of a run's id or a model's sha256; a name; ``shipped:NAME``;
-               or ``hf:NAME/NAME`` on the Hugging Face Hub (:func:`limner.push`)
+    reference  a run directory, or that of a search, whose winner is meant; the beginning of a run's id or a model's
+               sha256; a name; ``shipped:NAME``; or ``hf:NAME/NAME`` on the Hugging Face Hub (:func:`limner.push`)
     memory     where the memory lies (``None``: in the user's data folder)
 
     Raises :class:`LimnerError` where there is no such thing, or it is damaged.
@@ -27,9 +27,11 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
     from limner.learners import rebuild
     from limner.memory import Memory
 
-    if Path(reference).is_dir():
-        return of_directory(Path(reference))
     called = str(reference)
+    if Path(reference).is_dir():
+        if not is_search(Path(reference)):
+            return of_directory(Path(reference))
+        called = winner_of(Path(reference))
     if called.startswith(hub.PREFIX):
         return hub.load(called)
     with Memory.open(memory) as remembered:
@@ -61,6 +63,24 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
         state="finished" if record is None else record["state"],
         lineage={"model": model.sha256} | ({} if record is None else {"run": record["id"]}),
     )
+
+
+def is_search(place: Path) -> bool:
+    """Whether the directory is that of a search (``limner tune``)."""
+    return wrote(place) and request_of(place).get("verb") == "tune"
+
+
+def winner_of(place: Path) -> str:
+    """The id of the best run of the search in the directory.
+
+    Raises :class:`LimnerError` where there is none yet, or it is that of an estimator, which is no run.
+    """
+    from limner.verbs.tune import winner_of as best_of
+
+    best = best_of(place)
+    if "recipe" in best:
+        raise LimnerError(f"the winner of the search in {place} is an estimator; limner predict {place} DATA uses it")
+    return str(best["id"])
 
 
 def of_directory(place: Path) -> Run:

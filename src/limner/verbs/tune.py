@@ -46,7 +46,7 @@ class Tuned:
     trials   all runs, in their order; ``winner`` is the number of the best
     test     the metric of ``default`` and ``winner`` on the part that the search never saw
     knobs    the space, a row for each knob
-    use      a command or a line of Python that uses the winner
+    use      the command that uses the winner
     state    ``finished``, or ``stopped`` (by hand: --resume goes on)
     """
 
@@ -194,7 +194,7 @@ def tune(
             default=subject.space.default,
             held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
             command=_command(asked, sampler, adviser, rungs, budget, each),
-            use=_use(going.trials[winner], learner, directory), state=state,
+            use=_use(subject.task.goal, spec, learner, directory, memory), state=state,
             notes=[*subject.images.notes, *going.notes],
         )  # fmt: skip
         record = going.record(winner)
@@ -243,13 +243,27 @@ def fitted(directory: str | Path) -> Fitted:
 
     place = Path(directory)
     told = directories.request_of(place)
-    if told.get("verb") != "tune" or not str(told.get("learner")).startswith(ESTIMATOR):
+    if not of_estimator(place):
         raise LimnerError(f"{place} holds no search of an estimator; give the directory of one (limner tune)")
-    if not (place / WINNER).exists():
-        raise LimnerError(f"the search in {place} has no winner yet; go on with it by --resume")
     asked = Asked(**{name: told[name] for name in Asked._fields} | {"each": Budget(*told["each"])})
     support: Any = BlackBoxes(asked).task.support
-    return refit(json.loads((place / WINNER).read_text())["recipe"], support)
+    return refit(winner_of(place)["recipe"], support)
+
+
+def of_estimator(place: Path) -> bool:
+    """Whether the directory is that of a search of an estimator."""
+    if not directories.wrote(place):
+        return False
+    told = directories.request_of(place)
+    return told.get("verb") == "tune" and str(told.get("learner")).startswith(ESTIMATOR)
+
+
+def winner_of(place: Path) -> dict[str, Any]:
+    """What is known of the winner in a search's directory. Raises :class:`LimnerError` where there is none yet."""
+    if not (place / WINNER).exists():
+        raise LimnerError(f"the search in {place} has no winner yet; go on with it by --resume")
+    found: dict[str, Any] = json.loads((place / WINNER).read_text())
+    return found
 
 
 def _is_of(search: str, directory: Path) -> bool:
@@ -278,8 +292,16 @@ def _command(asked: Asked, sampler: str, adviser: str, rungs: bool, budget: str 
     return shlex.join(words)
 
 
-def _use(best: Tried, learner: str, directory: Path) -> str:
-    """How the winner is used."""
-    if not learner.startswith(ESTIMATOR):
-        return f"limner.load({best.run!r})"
-    return f"limner.verbs.tune.fitted({str(directory)!r}).predict(table)"
+def _use(goal: str, spec: str, learner: str, directory: Path, memory: str | None) -> str:
+    """The command that uses the winner."""
+    from limner.tasks.tables import is_table
+
+    if goal == "generate":
+        words = ["sample", str(directory)]
+    elif goal in ("translate", "restore"):
+        words = [goal, str(directory), "folder:new-images" if goal == "translate" else "new-images"]
+    else:
+        words = ["predict", str(directory), "csv:new.csv" if is_table(spec) else "folder:new-images"]
+    if memory is not None and not learner.startswith(ESTIMATOR):
+        words += ["--memory", memory]
+    return shlex.join(["limner", *words])
