@@ -12,7 +12,7 @@ import photographs
 import torch
 
 from limner.degradations import parse
-from limner.seeds import generator
+from limner.seeds import derive, generator
 from limner.tasks import ImageSet, load
 from limner.tasks.tables import load_table
 
@@ -60,8 +60,21 @@ DAMAGE = (
 PATCHES = 100
 """Patches of each class of degradations."""
 
+SHARES = (0.25, 0.4, 0.55)
+"""Of a table's rows, what a task to be advised on learns from, in turn."""
+
 LEAST_IMAGES = 20
 """Images that a class of tiles must have."""
+
+
+def asked_of(name: str, spec: str, target: int) -> tuple[str, int, int]:
+    """The data spec, shots and seed of a task of a family's second part: some of its classes, or of its rows."""
+    family, seed = FAMILIES[name], derive(SEED, "target", name, target) % 2**31
+    if not family.classes:
+        return spec, int(len(load_table(spec)) * SHARES[target % len(SHARES)]), seed
+    known = load(spec).class_names
+    chosen = torch.randperm(len(known), generator=generator(seed, "classes"))[: family.classes].tolist()
+    return f"{spec},classes={'+'.join(known[place] for place in chosen)}", family.shots, seed
 
 
 def parts(folder: Path, name: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import harness
 import numpy as np
 import torch
-from adviser_families import FAMILIES, SEED, SIDE, parts
+from adviser_families import FAMILIES, SEED, SIDE, asked_of, parts
 from PIL import Image
 
 from limner.advisers import CATALOGUE, adviser
@@ -25,19 +25,14 @@ from limner.advisers.base import Adviser, Case, Proposal, Told, key
 from limner.advisers.history import past_tasks
 from limner.memory import Memory
 from limner.memory.thumbnails import thumbnails
-from limner.seeds import derive, generator
 from limner.spaces.search import Search, Trial
-from limner.tasks import load
 from limner.tasks.held import reading_once
-from limner.tasks.tables import load_table
 from limner.verbs.budget import Budget
 from limner.verbs.experience import experience
 from limner.verbs.trials import Asked, BlackBoxes
 
 AFTER = (1, 3, 10, 30)
 LEARNERS = ("sklearn.tree.DecisionTreeClassifier", "sklearn.svm.SVC")
-SHARES = (0.25, 0.4, 0.55)
-"""Of a table's rows, what a task to be advised on learns from, in turn."""
 
 
 class Scale(NamedTuple):
@@ -73,14 +68,8 @@ SHOWN = {SEEN: AFTER, UNSEEN: (1, 3, 10)}
 
 def task_of(name: str, spec: str, learner: str, target: int) -> BlackBoxes:
     """A task of the family's second part: some of its classes, or of its rows."""
-    family, seed = FAMILIES[name], derive(SEED, "target", name, target) % 2**31
-    if family.classes:
-        known = load(spec).class_names
-        chosen = torch.randperm(len(known), generator=generator(seed, "classes"))[: family.classes].tolist()
-        spec, shots = f"{spec},classes={'+'.join(known[place] for place in chosen)}", family.shots
-    else:
-        shots = int(len(load_table(spec)) * SHARES[target % len(SHARES)])
-    return BlackBoxes(Asked(spec, learner, shots, None, "scratch", Budget(), {}, {}, seed))
+    data, shots, seed = asked_of(name, spec, target)
+    return BlackBoxes(Asked(data, learner, shots, None, "scratch", Budget(), {}, {}, seed))
 
 
 def gathered(folder: Path, learner: str, specs: dict[str, dict[str, str]], scale: Scale) -> tuple[str, int]:
