@@ -185,6 +185,8 @@ def test_the_command_line(tmp_path, capsys):
     for words, said in (
         (["--name", "x"], "--name plays no part in meta-train experience"),
         (["--goal", "generate"], "--goal plays no part"),
+        (["--queries", "0"], "--queries plays no part"),
+        (["--shots", "0"], "0 shots leave nothing to learn from"),
         (["--on", "spark"], "right would be ray, or ray://HOST:PORT of a cluster"),
     ):
         assert main([*asked, *words]) == 2

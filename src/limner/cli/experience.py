@@ -40,7 +40,7 @@ def tell(asked: dict[str, Any], own: dict[str, Any], place: dict[str, Any], json
     """Carry it out, or go on with it, and tell what came of it."""
     from limner.verbs import experience as verb
 
-    given = {name: value for name, value in asked.items() if value not in (None, {}, False)}
+    given = {name: value for name, value in asked.items() if value not in (None, {}) and value is not False}
     if refused := [name for name in given if name not in TAKEN]:
         raise LimnerError(f"--{refused[0].replace('_', '-')} plays no part in meta-train experience; leave it out")
     resumed = place.pop("resume")

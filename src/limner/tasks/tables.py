@@ -22,7 +22,7 @@ from limner.seeds import derive
 from limner.tasks import held
 from limner.tasks.image_set import ImageSet
 from limner.tasks.spec import nearest
-from limner.tasks.task import Task
+from limner.tasks.task import Task, check_shots
 
 BUILT_IN = ("breast_cancer", "wine", "iris", "digits", "diabetes")
 """Tables that come with scikit-learn."""
@@ -126,7 +126,8 @@ def split_table(table: Table, goal: str, rows: int | None, seed: int, source: st
     from sklearn.model_selection import train_test_split
 
     count = rows if rows is not None else len(table) * 3 // 5
-    if not 1 <= count < len(table):
+    check_shots(count)
+    if count >= len(table):
         raise LimnerError(
             f"{table.name} has {len(table)} rows: {count} to learn from leave none to judge by; give fewer"
         )
