@@ -177,7 +177,12 @@ def test_what_did_well_at_another_length_is_proposed_as_it_was_tried(memory: Mem
     assert [item.strategy for item in found[1:]].count(GOOD) == 1  # as long as it was meant to be, it is not known
     tried(memory, past, POOR, 0.9, steps=20)
     again = advice(memory, now)
-    assert [item.strategy for item in again[:2]] == [item.strategy for item in found[:2]]
+    assert again[0].strategy == found[0].strategy
+    assert "better than the 2 other ways tried there" in again[0].reason
+    assert "better than 1 of the 2 other ways tried there" in again[1].reason  # the default
+    other = a_task(discs(3), "others")  # nearer tasks at another length hide nothing
+    tried(memory, other, GOOD, 5.0, steps=10)
+    assert advice(memory, other)[0].strategy == GOOD.replace(steps=100)
     assert POOR.replace(steps=20) not in [item.strategy for item in again]
     assert all(item.strategy.steps == 50 for item in advice(memory, now, budget_steps=50))
 

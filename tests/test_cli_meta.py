@@ -80,6 +80,9 @@ def refused(capsys, words) -> str:
 )  # fmt: skip
 def test_every_learner_into_a_whole_directory(place, capsys, words, goal, metric):
     made = told(capsys, ["meta-train", *words, *QUICK, "--budget", "2steps", "--out", "made", "--name", "mine"])
+    for name, why in (("mine", "has a start called mine already"), ("", "is empty"), ("scratch", "would be taken for")):
+        assert main(["meta-train", *words, *QUICK, "--budget", "2steps", "--out", "again", "--name", name]) == 2
+        assert why in capsys.readouterr().err
     assert made["state"] == "finished"
     assert made["configuration"]["goal"] == goal
     names = {"start.safetensors", "config.json", "curve.csv", "start.json", "report.html", "README.md", "request.json"}

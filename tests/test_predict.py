@@ -109,6 +109,56 @@ def test_a_table_of_new_rows_needs_no_target_and_may_have_other_columns(tmp_path
     assert not (tmp_path / "other").exists()
 
 
+def test_classes_keep_their_names_whatever_becomes_of_the_images(tmp_path):
+    images = limner.data("digits,classes=0-1,limit=30,size=16")
+    for place, label in enumerate(images.labels.tolist()):
+        folder = tmp_path / "own" / ("zero", "one [/2]")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.images[place, 0].numpy()).save(folder / f"{place}.png")
+    limner.tune("folder:own,size=16", "classifier", shots=30, budget="1runs", each="40steps", out="search")
+    (tmp_path / "own" / "zero").rename(tmp_path / "own" / "zzz")
+    assert set(predict("search", "folder:own", out="said").answers) == {"zero", "one [/2]"}
+
+
+def test_the_model_that_answers_is_never_replaced(tmp_path):
+    (tmp_path / "fruit.csv").write_text("\n".join(FRUIT) + "\n")
+    limner.tune("csv:fruit.csv,target=kind", TREE, budget="1runs", out="search")
+    with pytest.raises(LimnerError, match="search holds search, which is read, so it is not replaced"):
+        predict("search", "csv:fruit.csv", out="search", force=True)
+    assert predict("search", "csv:fruit.csv", out="said").counts == {"plum": 20, "apple": 20}
+    (tmp_path / "fruit.csv").write_text("\n".join(FRUIT[:-1]) + "\n")
+    with pytest.raises(LimnerError, match="has changed since; search again"):
+        predict("search", "csv:fruit.csv", out="other")
+    (tmp_path / "fruit.csv").unlink()
+    with pytest.raises(LimnerError, match="is fitted again to what it learned from"):
+        predict("search", "sklearn:wine", out="other")
+    assert main(["evaluate", "search", "digits"]) == 2
+
+
+def test_new_rows_may_miss_values_and_words_may_hold_signs(tmp_path):
+    rows = [f"{row},{'green=ish' if row % 2 else 'red'},{'yes' if row % 2 else 'no'}" for row in range(40)]
+    (tmp_path / "signs.csv").write_text("\n".join(["size,colour,ripe", *rows]) + "\n")
+    limner.tune("csv:signs.csv,target=ripe", "estimator:sklearn.linear_model.LogisticRegression", budget="1runs",
+                out="search")  # fmt: skip
+    (tmp_path / "new.csv").write_text("size,colour\n,green=ish\n3,red\n")
+    assert predict("search", "csv:new.csv", out="said").answers == ("yes", "no")
+
+
+@pytest.mark.parametrize(
+    ("text", "mistake"),
+    [
+        ("a,v,v,t\n1,2,3,x\n1,2,4,y\n", "has two columns called 'v'"),
+        ("a,a=b,t\nb,1,x\nc,2,y\n", "the column 'a=b' could be taken for a word of another column"),
+        ("a;t\n1;x\n2;y\n", "parts its cells by semicolons; save it with commas"),
+        ("a,t\n" + "1,x\n" * 20, "are of one class, so there is nothing to tell apart"),
+    ],
+)
+def test_tables_that_could_be_misread_are_refused(tmp_path, text, mistake):
+    (tmp_path / "table.csv").write_text(text)
+    with pytest.raises(LimnerError, match=mistake):
+        limner.tune("csv:table.csv,target=t", TREE, budget="1runs")
+
+
 def test_rows_are_matched_by_the_names_of_columns():
     wine = load_table("sklearn:wine")
     assert load_rows("sklearn:wine", wine).inputs.equal(wine.inputs)
@@ -120,3 +170,8 @@ def test_what_tells_no_classes_apart_is_refused(tmp_path):
     limner.train("vae", "digits,limit=2,size=16", budget="2steps", out="vae")
     with pytest.raises(LimnerError, match="vae is a vae, which tells no classes apart"):
         predict("vae", "digits", out="other")
+    limner.adapt("digits,classes=0-1,limit=10,size=16", goal="classify", shots=10, budget="2steps", out="told")
+    with pytest.raises(LimnerError, match="told is a classifier, which makes no images to look at side by side"):
+        limner.compare(["told", "vae"], out="other")
+    with pytest.raises(LimnerError, match="learned from images, so the table sklearn:wine does not suit it"):
+        predict("told", "sklearn:wine", out="other")

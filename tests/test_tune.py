@@ -50,7 +50,7 @@ def test_the_winner_is_fitted_again_to_what_it_was(tmp_path):
     made = tune(WINE, TREE, budget="4runs", out=tmp_path / "tree", seed=3)
     query = trials.halves(split_table(load_table(WINE), "classify", None, 3, WINE))[1].query
     right = (torch.as_tensor(fitted(tmp_path / "tree").predict(query)) == query.labels).double().mean().item()
-    assert right == pytest.approx(made.test["winner"].value)
+    assert right == pytest.approx(made.test["default" if made.keeps_default else "winner"].value)
     with pytest.raises(LimnerError, match="is not a directory that Limner wrote"):
         fitted(tmp_path)
 
@@ -93,6 +93,37 @@ def test_a_stop_by_hand_keeps_what_was_done(tmp_path, monkeypatch):
     monkeypatch.setattr(trials.BlackBoxes, "attempt", tried)
     resumed = tune(WINE, TREE, budget="5runs", out=tmp_path / "tree", resume=True)
     assert (resumed.state, [trial.number for trial in resumed.trials]) == ("finished", [0, 1, 2, 3, 4])
+
+
+def test_the_way_on_is_the_whole_command_and_touches_nothing_else(tmp_path, monkeypatch, capsys):
+    def interrupted(self, values, worse, label, way):
+        raise KeyboardInterrupt
+
+    tried = trials.BlackBoxes.attempt
+    monkeypatch.setattr(trials.BlackBoxes, "attempt", interrupted)
+    assert main(["tune", WINE, TREE, "--budget", "3runs", "--out", "here", "--memory", "kept"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "was stopped before a run of it had ended; go on with: limner tune sklearn:wine" in told
+    monkeypatch.setattr(trials.BlackBoxes, "attempt", tried)
+    command = told.partition("go on with: limner ")[2].split()
+    assert command[-5:] == ["--out", "here", "--memory", "kept", "--resume"]
+    (tmp_path / "data.csv").write_text("a,t\n" + "".join(f"{row},{row % 2}\n" for row in range(30)))
+    tune("csv:data.csv,target=t", TREE, budget="1runs", out="other")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir() if path.is_file()}
+    elsewhere = ["other" if word == "here" else word for word in command]
+    assert main(elsewhere) == 2
+    assert "other exists already" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "other").iterdir() if path.is_file()} == before
+    assert main(command) == 0
+
+
+def test_where_the_default_is_to_be_kept_the_search_stands_for_it(tmp_path):
+    for seed in range(4):
+        made = tune(WINE, TREE, budget="4runs", out=tmp_path / str(seed), seed=seed)
+        kept = made.trials[0] if made.keeps_default else made.best
+        assert json.loads((tmp_path / str(seed) / "winner.json").read_text())["id"] == kept.run
+        if made.winner and made.test["default"].value >= made.test["winner"].value:
+            assert made.keeps_default
 
 
 def test_a_run_that_cannot_be_fitted_is_told_and_the_search_goes_on(tmp_path, monkeypatch):

@@ -140,7 +140,7 @@ def tell(made: Tuned, json: bool) -> None:
         typer.echo(verdict(made))
         for note in made.notes:
             typer.echo(f"  {note}")
-        typer.echo(f"winner    {made.use}")
+        typer.echo(f"{'default' if made.keeps_default else 'winner':<9} {made.use}")
         typer.echo(f"page      {made.page}")
     if made.state == "stopped":
         raise show.Stopped(f"stopped after {len(made.trials)} runs, all kept; go on with: {made.command} --resume")

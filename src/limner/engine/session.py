@@ -285,6 +285,7 @@ class Session:
                 "support": _described(self.task.support, self.task.goal),
                 "query": None if self.task.query is None else _described(self.task.query, self.task.goal),
             },
+            lineage={"classes": list(self.task.support.class_names)} if self.task.goal == "classify" else {},
             id=training.id,
         )
 

@@ -47,7 +47,11 @@ class Fitted:
 
     def predict(self, data: Data) -> Any:
         """A class's number, a value or a cluster for each row of a table, or each image; an array ``(n,)``."""
-        return self.answer(self.inputs(data))
+        try:
+            return self.answer(self.inputs(data))
+        except (ValueError, TypeError, ArithmeticError) as refusal:
+            first = str(refusal).strip().splitlines()[0].rstrip(".")
+            raise LimnerError(f"{self.recipe['class']} cannot answer for {data.name} ({first})") from refusal
 
 
 @runtime_checkable
@@ -110,7 +114,7 @@ class Estimator:
             return data.inputs.numpy() if isinstance(data, Table) else _seen(data, features)
 
         known, wanted = inputs(support), wanted_of(support, self.goal)
-        line = self._pipeline(known, seed)
+        line = self._pipeline(isinstance(support, Table) or bool(np.isnan(known).any()), seed)
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
@@ -125,7 +129,8 @@ class Estimator:
         recipe = {"class": self.name, "options": self.options, "learned_from": support.sha256, "seed": seed}
         return Fitted(answer, inputs, recipe, support, tuple(notes))
 
-    def _pipeline(self, known: Any, seed: int) -> Any:
+    def _pipeline(self, gaps: bool, seed: int) -> Any:
+        """What is fitted; ``gaps``: values may be missing, if only in rows that are judged later."""
         from sklearn.impute import SimpleImputer
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
@@ -134,7 +139,7 @@ class Estimator:
         own = {name: tuple(value) if isinstance(value, list) else value for name, value in own.items()}
         if "random_state" in inspect.signature(self._make).parameters:
             own["random_state"] = derive(seed, "estimator") % 2**32
-        before = [SimpleImputer(strategy="median", keep_empty_features=True)] if np.isnan(known).any() else []
+        before = [SimpleImputer(strategy="median", keep_empty_features=True)] if gaps else []
         before += [StandardScaler()] if self.options.get("scaling") == "standard" else []
         return make_pipeline(*before, self._make(**own))
 

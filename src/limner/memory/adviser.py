@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import select
@@ -128,14 +129,15 @@ class Adviser:
             _planned(item, budget_steps, budget_seconds, paces)
         metric = META_LABEL[task.goal]
         better = "higher" if metric in HIGHER_IS_BETTER else "lower"
-        planned, tries = list(known.values()), []
+        found, tries = list(known.values()), []
         if budget_steps is None and budget_seconds is None:
-            tries = [as_tried(item, better) for item in planned if item.trials and not item.like]
-        for some, beside in ((planned, planned), (tries, [*planned, *tries])):  # a short try tells nothing of a plan
-            done = worths([trial for item in beside for trial in item.like], better == "higher")
-            for item in some:
-                judge(item, done, metric.replace("_", " "), better)
-        found = [*planned, *(item for item in tries if item.value > 0.5)]
+            tries = [as_tried(item, better) for item in found if item.trials and not item.like]
+        every = [*found, *chain(*tries)]
+        done = worths([trial for item in every for trial in item.like], better == "higher")
+        for item in every:
+            judge(item, done, metric.replace("_", " "), better)
+        best = (max(lengths, key=lambda item: item.value) for lengths in tries)
+        found += [item for item in best if item.value > 0.5]
         found.sort(key=lambda item: (-item.value, -item.prior, configuration(item.learner, item.strategy)))
         named = self._names({item.strategy.start for item in found})
         advice = [_advice(item, rank, named) for rank, item in enumerate(found, start=1)]

@@ -117,16 +117,20 @@ def worths(trials: list[Trial], higher_is_better: bool) -> Worths:
     return found
 
 
-def as_tried(item: Candidate, better: str) -> Candidate:
-    """The candidate at the length of its best run on the nearest task, which is not the length that it is planned for.
+def as_tried(item: Candidate, better: str) -> list[Candidate]:
+    """The candidate at the length of its best run on each task, none of which is about what it is planned for.
 
     better  ``lower`` or ``higher``
     """
-    first = item.trials[0]
-    near = [trial for trial in item.trials if (trial.task, trial.extractor) == (first.task, first.extractor)]
-    best = (max if better == "higher" else min)(near, key=lambda trial: trial.score)
-    strategy = item.strategy.within(best.steps, None)
-    return replace(item, strategy=strategy, prior=0.4, source="neighbour", reason="", name="", planned=best.steps)
+    sign = 1.0 if better == "lower" else -1.0
+    lengths: dict[tuple[str, str], int] = {}
+    for trial in sorted(item.trials, key=lambda trial: sign * trial.score):
+        lengths.setdefault((trial.task, trial.extractor), trial.steps)
+    return [
+        replace(item, strategy=item.strategy.within(steps, None), prior=0.4, source="neighbour", reason="", name="",
+                planned=steps)
+        for steps in dict.fromkeys(lengths.values())
+    ]  # fmt: skip
 
 
 def judge(item: Candidate, known: Worths, metric: str, better: str) -> None:

@@ -91,8 +91,7 @@ def verdict(made: Tuned) -> str:
         return "The default could not be scored, so there is nothing to hold the winner against."
     default, winner = made.test["default"], made.test["winner"]
     told = f"{score} {words.short_number(winner.value)} against the default's {words.short_number(default.value)}"
-    ahead = (winner.value > default.value) == (better == "higher") and winner.value != default.value
-    if not ahead:
+    if made.keeps_default:
         return f"On what no search has seen the winner does no better than the default: {told}. Keep the default."
     clear = _clear(default, winner, better)
     return f"On what no search has seen: {told}; {'their intervals do not touch' if clear else 'it could be chance'}."

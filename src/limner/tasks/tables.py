@@ -131,6 +131,8 @@ def split_table(table: Table, goal: str, rows: int | None, seed: int, source: st
         raise LimnerError(
             f"{table.name} has {len(table)} rows: {count} to learn from leave none to judge by; give fewer"
         )
+    if goal == "classify" and table.labels is not None and len(torch.unique(table.labels)) < 2:
+        raise LimnerError(f"all rows of {table.name} are of one class, so there is nothing to tell apart; add others")
     by_class = table.labels.numpy() if goal == "classify" and table.labels is not None else None
     if by_class is not None:
         sizes = torch.bincount(table.labels)  # type: ignore[arg-type]
@@ -175,10 +177,13 @@ def load_rows(spec: str, like: Table) -> Table:
     header, rows = _lines(path, least=1)
     inputs, strange = [], {}
     for title in like.columns:
-        name, _, word = (title, "", "") if title in header else title.rpartition("=")
-        if name not in header:
-            raise LimnerError(f"{path} has no column {name or title!r}{nearest(name or title, header)}, which was "
-                              f"learned from; it has: {', '.join(header)}")  # fmt: skip
+        of_words = [name for name in header if title.startswith(f"{name}=")]
+        name = title if title in header else max(of_words, key=len, default="")
+        if not name:
+            asked = title.partition("=")[0]
+            raise LimnerError(f"{path} has no column {asked!r}{nearest(asked, header)}, which was learned from; it "
+                              f"has: {', '.join(header)}")  # fmt: skip
+        word = title[len(name) + 1 :]
         cells = [row[header.index(name)].strip() for row in rows]
         if word:
             known = {other.removeprefix(f"{name}=") for other in like.columns if other.startswith(f"{name}=")}
@@ -212,6 +217,10 @@ def _lines(path: Path, least: int) -> tuple[list[str], list[list[str]]]:
         many = f"{least} row{'s' if least > 1 else ''}"
         raise LimnerError(f"{path} has too few lines; give the columns' names and at least {many}")
     header, rows = [word.strip() for word in lines[0]], lines[1:]
+    if len(header) == 1 and (mark := next((mark for mark in ";\t" if mark in header[0]), None)):
+        raise LimnerError(f"{path} parts its cells by {'semicolons' if mark == ';' else 'tabs'}; save it with commas")
+    if twice := next((name for name in header if header.count(name) > 1), None):
+        raise LimnerError(f"{path} has two columns called {twice!r}; rename one of them")
     for number, row in enumerate(rows, start=2):
         if len(row) != len(header):
             raise LimnerError(
@@ -239,6 +248,8 @@ def _from_csv(path: Path, target: str, spec: str) -> Table:
                 inputs.append(column)
     if not inputs:
         raise LimnerError(f"{path} has no column beside {target}; give at least one to learn from")
+    if twice := next((title for title in columns if columns.count(title) > 1), None):
+        raise LimnerError(f"{path}: the column {twice!r} could be taken for a word of another column; rename it")
     labels, values, classes = _target([row[place].strip() for row in known], target, path)
     return Table(torch.stack(inputs, 1), spec, labels, values, classes, tuple(columns), notes=notes)
 

@@ -63,7 +63,7 @@ def adapt(
     check_learner(learner, goal)
     check_strategy(strategy, goal)
     spec, found_out = restoration.given(goal, spec, degradation, damaged)
-    directory = directories.claim(out, spec, force)
+    directory = directories.claim(out, spec, force, start)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
     if goal == "translate":

@@ -43,6 +43,12 @@ def compare(
         raise LimnerError(f"a comparison needs at least two runs; {len(runs)} was given")
     directory = directories.claim(out, "comparison", force)
     loaded = {name: load(reference, memory=memory) for name, reference in zip(names_of(runs), runs, strict=True)}
+    for name, run in loaded.items():
+        if not {"sample", "translate", "restore"} & set(run.learner.answers):
+            raise LimnerError(
+                f"{name} is a {run.learner.kind}, which makes no images to look at side by side; hold the scores of "
+                "such runs against each other by: limner memory list runs"
+            )
     tasks: dict[str, Task | None] = {}
     unknown = []
     for name, run in loaded.items():

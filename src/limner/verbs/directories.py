@@ -15,16 +15,19 @@ REQUEST = "request.json"
 """In every directory that Limner writes: what was asked, and so the sign that Limner wrote it."""
 
 
-def claim(out: str | Path | None, stem: str, force: bool = False) -> Path:
+def claim(out: str | Path | None, stem: str, force: bool = False, read: str = "") -> Path:
     """The directory to write to, checked and not yet touched: ``out``, or the first free ``runs/STEM[-N]``.
 
-    Raises :class:`LimnerError` where something is there already, unless ``force`` is given and Limner wrote it.
+    Raises :class:`LimnerError` where something is there already, unless ``force`` is given and Limner wrote it; and
+    where it holds what is to be ``read``, by its path.
     """
     if out is None:
         plain = re.sub(r"[^\w.=+-]+", "-", Path(stem).name if os.sep in stem else stem).strip("-.")[:60] or "run"
         names = (f"{plain}-{number}" if number > 1 else plain for number in range(1, 100_000))
         return next(path for path in (Path("runs") / name for name in names) if not path.exists())
     path = Path(out)
+    if read and Path(read).exists() and Path(read).resolve().is_relative_to(path.resolve()):
+        raise LimnerError(f"{path} holds {read}, which is read, so it is not replaced; choose another --out")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
     if not force:

@@ -119,8 +119,9 @@ def experience(
     )  # fmt: skip
     pieces = pieces_of(plan)
     begun = time.time()
-    place = out or Path("runs") / plan.called.strip("-")
-    directory = directories.claim(place, "meta-train", force or resume)
+    place = Path(out or Path("runs") / plan.called.strip("-"))
+    own = resume and directories.wrote(place) and directories.request_of(place).get("verb") == "experience"
+    directory = directories.claim(place, "meta-train", force or own)
     with Memory.open(memory) as remembered:
         goal = subject_of(pieces[0], remembered, False).task.goal  # a mistake is told before anything is done
         if not resume and (known := runs_called(remembered, plan.called)):

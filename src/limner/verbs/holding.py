@@ -81,4 +81,4 @@ def kept_at(run: Run | Outcome, before: Run | Outcome) -> None:
     """Give a run the parameters and scores that it had ``before``; its curve and cost stay those of all that it did."""
     run.params, run.scores, run.state = before.params, before.scores, "finished"
     run.notes.append(f"kept as it was at step {before.cost.steps:,}: {BETTER_BEFORE}")
-    run.lineage = {"ended_early": before.cost.steps, "why": BETTER_BEFORE}
+    run.lineage |= {"ended_early": before.cost.steps, "why": BETTER_BEFORE}

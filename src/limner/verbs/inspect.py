@@ -96,7 +96,7 @@ def inspect(
     from limner.inside.latents import latent_learner
     from limner.reports import inside
 
-    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-inside", force)
+    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-inside", force, model)
     run = load(model, memory=memory)
     latent_learner(run)
     wanted, learned, notes = _images(run, model, data, seed)

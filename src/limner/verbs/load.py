@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
 from limner.errors import LimnerError
+from limner.types import Cost, Score, Scores
 from limner.verbs import hub
 from limner.verbs.directories import request_of, wrote
 
@@ -61,8 +62,25 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
         seed=0 if record is None else record["seed"],
         params=model.params,
         state="finished" if record is None else record["state"],
-        lineage={"model": model.sha256} | ({} if record is None else {"run": record["id"]}),
+        scores=None if record is None else _scores(record["scores"]),
+        cost=Cost() if record is None else Cost(record["seconds"], record["steps"], record["threads"]),
+        lineage={**({} if record is None else _lineage(record)), "model": model.sha256},
     )
+
+
+def _lineage(record: dict[str, Any]) -> dict[str, Any]:
+    """Where a run of the memory came from; its directory is no longer what it was."""
+    known = {name: value for name, value in (record["lineage"] or {}).items() if name != "directory"}
+    return known | {"run": record["id"]}
+
+
+def _scores(kept: dict[str, Any]) -> Scores | None:
+    """The scores of a run as the memory has them; ``None`` where it has none."""
+    if not kept:
+        return None
+    first = next(iter(kept.values()))
+    values = {name: Score(*(one[part] for part in ("value", "low", "high", "floor"))) for name, one in kept.items()}
+    return Scores(values, *(first[part] for part in ("extractor", "samples", "query", "support", "seed")))
 
 
 def is_search(place: Path) -> bool:

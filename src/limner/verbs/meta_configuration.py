@@ -123,7 +123,7 @@ def resolve(
     algorithm, learner = asked["algorithm"], asked["learner"]
     if algorithm not in ALGORITHMS:
         raise LimnerError(f"there is no algorithm {algorithm!r}; there are: {', '.join(ALGORITHMS)}; and experience")
-    if asked.get("name", "").startswith("shipped:"):
+    if asked.get("name", "").startswith("shipped:") or asked.get("name") in ("scratch", "auto"):
         raise LimnerError(f"the name {asked['name']} would be taken for what comes with Limner; give another --name")
     if learner.startswith(ESTIMATOR):
         raise LimnerError(

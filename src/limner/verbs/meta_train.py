@@ -13,6 +13,7 @@ from limner.verbs import directories
 from limner.verbs import meta_configuration as configurations
 from limner.verbs.meta_configuration import Configuration
 from limner.verbs.meta_prepare import Prepared, prepare
+from limner.verbs.starts import refuse_taken
 
 if TYPE_CHECKING:
     from limner.memory import Memory
@@ -127,6 +128,8 @@ def meta_train(
     asked = _asked(vars(), options, fields, config)
     first = _first_process()
     with _opened(memory, first or asked.start != "scratch") as remembered:
+        if remembered is not None and asked.name:
+            refuse_taken(asked.name, remembered)
         place = _claim(asked, out, force)
         prepared = prepare(asked, remembered)
         directory = None if place.suffix == ".safetensors" else place
@@ -266,12 +269,6 @@ def _remember(
         plan=learned.plan,
         about={"configuration": learned.configuration} | ({"test": test} if test else {}),
     )
-    if learned.name and any(
-        row["name"] == learned.name != "" and row["sha256"] != sha256 for row in remembered.list("starts")
-    ):
-        learned.notes.append(
-            f"the memory has another start called {learned.name}; name this one by its id, {sha256[:12]}"
-        )
     return learned._replace(sha256=sha256, test=test)
 
 

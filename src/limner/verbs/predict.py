@@ -56,7 +56,8 @@ class Predicted:
 
     def to_json(self) -> dict[str, Any]:
         """A dictionary of plain JSON types."""
-        return {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        told = {name: str(value) if isinstance(value, Path) else value for name, value in vars(self).items()}
+        return told | {"counts": self.counts}
 
 
 def predict(
@@ -78,7 +79,7 @@ def predict(
     of each class, those first that it is surest of. Raises :class:`LimnerError` where the model tells no classes apart,
     the data do not suit it, or ``out`` exists.
     """
-    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-predicted", force)
+    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-predicted", force, model)
     fitted = _estimator(model)
     what, names, answers, sureness, images, notes = (
         _by_run(model, spec, memory) if fitted is None else _by_estimator(fitted, spec)
@@ -105,12 +106,15 @@ def _estimator(model: str) -> Fitted | None:
 
 def _by_run(model: str, spec: str, memory: str | None) -> _Answered:
     from limner.tasks import load as data
+    from limner.tasks.tables import is_table
     from limner.verbs.load import load
 
     run = load(model, memory=memory)
     learner = run.learner
     if "logits" not in learner.answers:
         raise LimnerError(f"{model} is a {learner.kind}, which tells no classes apart; give a run of adapt classify")
+    if is_table(spec):
+        raise LimnerError(f"{model} learned from images, so the table {spec} does not suit it; give folder:my-images")
     channels, side, _ = learner.image_shape
     images = data(spec, size=side, colour="grey" if channels == 1 else "rgb")
     request = Request("logits", images=images.floats())
@@ -123,18 +127,10 @@ def _by_run(model: str, spec: str, memory: str | None) -> _Answered:
 
 def _classes(run: Run, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The names of the classes that a run tells apart, and what is to be told of them: numbers where none are known."""
-    from limner.tasks import load as data
-
-    names = tuple((run.task.get("support") or {}).get("classes", ()))
-    if not names:
-        try:
-            names = data(run.source).class_names
-        except LimnerError:
-            names = ()
+    names = (run.task.get("support") or {}).get("classes") or run.lineage.get("classes") or ()
     if len(names) == count:
-        return names, ()
-    where = run.source or "what it learned from"
-    return tuple(map(str, range(count))), (f"{where} is no longer there to tell the classes' names: they are numbered",)
+        return tuple(names), ()
+    return tuple(map(str, range(count))), ("nothing tells the names of its classes, so they are numbered from 0",)
 
 
 def _by_estimator(fitted: Fitted, spec: str) -> _Answered:

@@ -25,7 +25,7 @@ def given_up(run: Run) -> Run:
     steps, of = run.cost.steps, run.strategy.steps
     run.state = "finished"
     run.notes.append(f"given up at step {steps:,}{f' of {of:,}' if of < ENDLESS else ''}: {GIVEN_UP}")
-    run.lineage = {"ended_early": steps, "why": GIVEN_UP}
+    run.lineage |= {"ended_early": steps, "why": GIVEN_UP}
     return run
 
 

@@ -63,7 +63,7 @@ def sample(
 
     if count < 1:
         raise LimnerError(f"{count} images cannot be drawn; give a --count of 1 or more")
-    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-samples", force)
+    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-samples", force, model)
     run = load(model, memory=memory)
     if "sample" not in run.learner.answers:
         raise LimnerError(f"{model} is a {run.learner.kind}, which makes no images; give a run of a vae or a gan")

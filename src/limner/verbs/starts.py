@@ -24,6 +24,16 @@ def own_starts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{"origin": "memory", **row} for row in rows]
 
 
+def refuse_taken(name: str, memory: Memory) -> None:
+    """Raises :class:`LimnerError` where the memory has a start of that name, which would then mean either."""
+    known = next((row["sha256"] for row in memory.list("starts") if row["name"] == name), None)
+    if known is not None:
+        raise LimnerError(
+            f"the memory has a start called {name} already; choose another --name, or take that one out of it: "
+            f"limner memory forget {known[:12]}"
+        )
+
+
 def refuse_unknown(reference: str, memory: Memory) -> None:
     """Raises :class:`LimnerError`, naming the starts that there are, nearest first, where nothing is called so."""
     things = [(row["id"], row["name"]) for row in memory.list("runs")]

@@ -51,7 +51,7 @@ def train(
     usual = [entry.strategy for entry in entries(goal, learner) if entry.adapted == (start != "scratch")]
     strategy = (usual or [Strategy()])[0].replace(start=start, **given_fields).within(*limits)
     spec, found_out = restoration.given(goal, spec, degradation)
-    directory = directories.claim(out, f"{learner}-{spec}", force)
+    directory = directories.claim(out, f"{learner}-{spec}", force, start)
     prepared = prepare(spec, shots, seed, goal)
     shape = prepared.task.support.shape
     with Memory.open(memory) as remembered:

@@ -50,7 +50,7 @@ def translate(
     from limner.tasks import load as data
     from limner.verbs.line import listeners
 
-    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-translated", force)
+    directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-translated", force, model)
     run = load(model, memory=memory)
     learner = run.learner
     if "translate" not in learner.answers:

@@ -368,7 +368,7 @@ class Networks:
         run.notes = [
             f"ended early at step {ended.step:,} of {strategy.steps:,}: worse there than half of the runs before"
         ]
-        run.lineage = {"ended_early": ended.step}
+        run.lineage |= {"ended_early": ended.step}
         return run
 
     def _run(self, learner: Learner, strategy: Strategy, params: Params) -> Run:

@@ -34,8 +34,9 @@ HELD = "paused"
 """In a search's directory: where paused runs are held."""
 
 WINNER = "winner.json"
-"""In a search's directory: the best run's learner and strategy, the step that it was kept at where that is not its end,
-and of an estimator its recipe."""
+"""In a search's directory: the learner and strategy of the best run (of the default, where the best one does no better
+than it on what no search has seen), the step that it was kept at where that is not its end, and of an estimator its
+recipe."""
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Tuned:
     trials   all runs, in their order; ``winner`` is the number of the best
     test     the metric of ``default`` and ``winner`` on the part that the search never saw
     knobs    the space, a row for each knob
-    use      the command that uses the winner
+    use      the command that uses the winner, or the default where that is to be kept (``keeps_default``)
     state    ``finished``, or ``stopped`` (by hand: --resume goes on)
     """
 
@@ -80,6 +81,14 @@ class Tuned:
     def best(self) -> Tried:
         """The winner."""
         return self.trials[self.winner]
+
+    @property
+    def keeps_default(self) -> bool:
+        """Whether the winner does no better than the default on what no search has seen."""
+        if self.winner == 0 or "default" not in self.test:
+            return False
+        default, winner = self.test["default"].value, self.test["winner"].value
+        return winner <= default if self.better == "higher" else winner >= default
 
     def told(self, trial: Tried) -> str:
         """What a trial's values change of the default, in words."""
@@ -165,7 +174,8 @@ def tune(
         limited = asked._replace(each=Budget(None, max(seconds / SHARE, LEAST_SECONDS)))
     chosen = {"sampler": sampler, "adviser": adviser} | ({"rungs": True} if rungs else {})
     search_id = content_id({**asked._asdict(), "each": each, **chosen})[:10]
-    directory = directories.claim(out or Path("runs") / f"tune-{search_id}", "tune", force or resume)
+    place = Path(out or Path("runs") / f"tune-{search_id}")
+    directory = directories.claim(place, "tune", force or (resume and _is_of(search_id, place)), start)
     with Memory.open(memory) as remembered:
         subject = subject_of(limited, remembered, progress)
         metric = META_LABEL[subject.task.goal]
@@ -182,9 +192,12 @@ def tune(
         if not (resume and _is_of(search_id, directory)):  # what is paused is held there
             request = {"verb": "tune", "search": search_id, **chosen, **asked._asdict()}
             directories.begin(directory, request)
+        command = _command(asked, {**chosen, "budget": budget, "each": each, "out": out, "memory": memory})
         state = going.go(runs, seconds)
         if state == "claimed":
             raise LimnerError("another process is at this search; wait until it is done, then go on with --resume")
+        if state == "stopped" and all(trial.score is None for trial in going.trials):
+            raise LimnerError(f"the search was stopped before a run of it had ended; go on with: {command} --resume")
         winner = going.winner()
         test, exams = going.examined(winner, f"tuned-{search_id}-")
         made = Tuned(
@@ -193,12 +206,12 @@ def tune(
             adviser=adviser, trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(),
             default=subject.space.default,
             held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
-            command=_command(asked, sampler, adviser, rungs, budget, each),
-            use=_use(subject.task.goal, spec, learner, directory, memory), state=state,
+            command=command, use=_use(subject.task.goal, spec, learner, directory, memory), state=state,
             notes=[*subject.images.notes, *going.notes],
         )  # fmt: skip
-        record = going.record(winner)
-    best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": made.best.values}
+        record = going.record(0 if made.keeps_default else winner)
+    values = made.trials[0 if made.keeps_default else winner].values
+    best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": values}
     best |= {name: record["lineage"][name] for name in ("recipe", "ended_early") if name in record["lineage"]}
     directories.write_json(directory / WINNER, best)
     directories.write_json(directory / "tune.json", plain(made.to_json()))
@@ -246,8 +259,17 @@ def fitted(directory: str | Path) -> Fitted:
     if not of_estimator(place):
         raise LimnerError(f"{place} holds no search of an estimator; give the directory of one (limner tune)")
     asked = Asked(**{name: told[name] for name in Asked._fields} | {"each": Budget(*told["each"])})
-    support: Any = BlackBoxes(asked).task.support
-    return refit(winner_of(place)["recipe"], support)
+    best = winner_of(place)
+    try:
+        support: Any = BlackBoxes(asked).task.support
+    except LimnerError as mistake:
+        raise LimnerError(
+            f"the winner in {place} is fitted again to what it learned from, {asked.spec}, which cannot be read "
+            f"({mistake}); put it back where it was"
+        ) from mistake
+    if support.sha256 != best["recipe"]["learned_from"]:
+        raise LimnerError(f"{asked.spec}, what the winner in {place} learned from, has changed since; search again")
+    return refit(best["recipe"], support)
 
 
 def of_estimator(place: Path) -> bool:
@@ -275,16 +297,15 @@ def _count(task: Any) -> int:
     return 0 if task.query is None else len(task.query)
 
 
-def _command(asked: Asked, sampler: str, adviser: str, rungs: bool, budget: str | None, each: str | None) -> str:
-    """The command of the search, for a reader."""
+def _command(asked: Asked, chosen: dict[str, Any]) -> str:
+    """The command of the search, for a reader; ``chosen`` is what is no part of what was asked for."""
     words = ["limner", "tune", asked.spec, asked.learner]
-    given = {"--shots": asked.shots, "--degradation": asked.degradation, "--budget": budget, "--each": each}
-    given["--sampler"] = None if sampler == "tpe" else sampler
-    given["--adviser"] = None if adviser == "search" else adviser
-    given["--start"] = None if asked.start == "scratch" else asked.start
+    given = {name: getattr(asked, name) for name in ("shots", "degradation", "start")} | chosen
+    usual = {"start": "scratch", "sampler": "tpe", "adviser": "search"}
     for name, value in given.items():
-        words += [] if value is None else [name, str(value)]
-    words += ["--rungs"] if rungs else []
+        if value is not None and value is not True and value != usual.get(name):
+            words += [f"--{name}", str(value)]
+    words += ["--rungs"] if chosen.get("rungs") else []
     for option, pairs in (("--option", asked.options), ("--set", asked.fields)):
         for name, value in pairs.items():
             words += [option, f"{name}={spelt(value)}"]
