@@ -20,7 +20,6 @@ WAYS: dict[str, dict[str, Any]] = {
     "metann, by rungs": {"adviser": "metann", "rungs": True},
     "metann, whole runs": {"adviser": "metann"},
     "search, whole runs": {"adviser": "search"},
-    "random, whole runs": {"adviser": "random"},
 }
 RUNGS, WHOLE = list(WAYS)[:2]
 NONE, RELATED = "none", "related"
@@ -37,7 +36,7 @@ class Scale(NamedTuple):
     each: str
 
 
-FULL = Scale(("characters", "digits", "clothing", "tiles"), 5, 12, 3, (3, 10), "100steps")
+FULL = Scale(("characters", "digits", "clothing", "tiles"), 3, 10, 2, (3, 10), "100steps")
 QUICK = Scale(("digits",), 1, 3, 1, (2,), "8steps")
 
 
@@ -47,7 +46,7 @@ def gathered(folder: Path, specs: dict[str, dict[str, str]], scale: Scale) -> Pa
     for name, spec in specs.items():
         experience(
             LEARNER, spec["past"], tasks=scale.past, runs=scale.runs, each=scale.each, ways=FAMILIES[name].classes,
-            shots=FAMILIES[name].shots, adviser="random", options=OPTIONS, memory=str(place), seed=SEED,
+            shots=FAMILIES[name].shots, adviser="random", options=OPTIONS, memory=str(place), seed=SEED, workers=2,
             out=folder / f"out-{name}",
         )  # fmt: skip
     return place

@@ -3,15 +3,18 @@
 import json
 import threading
 
+import numpy as np
 import pytest
 from made_up import VAE, a_task
 
+import limner
 from limner.cli.main import main
 from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.memory import Memory
 from limner.memory.liveness import Claimed
 from limner.verbs import trials
+from limner.verbs.budget import Budget
 from limner.verbs.experience import experience, resume
 from limner.verbs.experience_family import Plan, pieces_of
 
@@ -196,3 +199,16 @@ def test_the_command_line(tmp_path, capsys):
     assert main(["meta-train", "reptile", "vae", "--family", "glyphs", "--workers", "2"]) == 2
     assert "--workers is of meta-train experience alone" in capsys.readouterr().err
     assert main(["meta-train", "--resume", str(tmp_path / "out"), "--adviser", "metann"]) == 2
+
+
+def test_tasks_are_the_same_wherever_the_images_lie(tmp_path):
+    drawn = []
+    for place in ("here", "there"):
+        images = limner.data("digits,limit=4,size=16")
+        (tmp_path / place).mkdir()
+        np.savez(tmp_path / place / "pack.npz", x=images.images[:, 0].numpy(), y=images.labels.numpy())
+        spec = f"npz:{tmp_path / place / 'pack.npz'},images=x,labels=y"
+        plan = Plan("classifier", spec, 3, 1, 5, 3, None, "scratch", Budget(), {}, {}, "random", "tpe", 0)
+        drawn.append([piece.spec.partition("classes=")[2] for piece in pieces_of(plan)])
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0])) > 1
