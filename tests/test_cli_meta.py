@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+import limner
 from limner.cli.main import main
 from limner.engine import Listener
 from limner.engine.run import read_curve
@@ -26,6 +27,7 @@ from limner.model_file import decode
 from limner.networks import Template
 from limner.tasks import Family, ImageSet
 from limner.verbs.line import listeners
+from limner.verbs.starts import in_directory
 
 QUICK = ["--set", "inner_steps=1", "--set", "tasks=2", "--set", "validate_tasks=2", "--set", "execution=loop"]
 NARROW = ["--option", "width=4"]
@@ -96,6 +98,9 @@ def test_every_learner_into_a_whole_directory(place, capsys, words, goal, metric
     with Memory.open() as memory:
         kept = memory.get_model("mine")
         shown = memory.show("mine")
+        assert in_directory("made") == kept.sha256
+        with pytest.raises(LimnerError, match="made holds a start, which is adapted first"):
+            limner.load("made")
     assert kept.sha256 == made["sha256"]
     assert kept.metadata["configuration"] == shown["configuration"] == made["configuration"]
     assert list(shown["scores"]) == ([] if metric is None else [metric])

@@ -11,7 +11,9 @@ KINDS = (
     "glyphs, sprites, leaves, digits, photos, folder:PATH, zip:PATH, npz:PATH, idx:PATH or hf:NAME, "
     "then ,option=value as needed"
 )
-MODELS = "scratch, shipped:NAME, or a model: its sha256, name or run (limner memory list starts shows the starts)"
+MODELS = (
+    "scratch, shipped:NAME, or a model: its sha256, name, run or directory (limner memory list starts shows the starts)"
+)
 
 Data = Annotated[str, typer.Argument(metavar="DATA", help=f"Images, as a data spec: {KINDS}.")]
 Shots = Annotated[

@@ -132,8 +132,9 @@ def find_start(reference: str, memory: Memory, image_shape: tuple[int, int, int]
     """
     if reference == "scratch":
         return None
+    called = starts.in_directory(reference)
     try:
-        model = hub.start(reference, memory) if reference.startswith(hub.PREFIX) else memory.get_model(reference)
+        model = hub.start(called, memory) if called.startswith(hub.PREFIX) else memory.get_model(called)
     except LimnerError:
         if not reference.startswith(hub.PREFIX):
             starts.refuse_unknown(reference, memory)

@@ -30,6 +30,10 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
 
     called = str(reference)
     if Path(reference).is_dir():
+        if wrote(Path(reference)) and request_of(Path(reference)).get("verb") == "meta-train":
+            raise LimnerError(
+                f"{called} holds a start, which is adapted first: limner adapt GOAL DATA --start {called}"
+            )
         if not is_search(Path(reference)):
             return of_directory(Path(reference))
         called = winner_of(Path(reference))

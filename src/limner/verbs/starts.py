@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limner.errors import LimnerError
@@ -22,6 +24,30 @@ def listed(memory: Memory) -> list[dict[str, Any]]:
 def own_starts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The memory's rows of its starts, told from those shipped."""
     return [{"origin": "memory", **row} for row in rows]
+
+
+def in_directory(reference: str) -> str:
+    """The id of the model in the directory ``reference``: of a meta-training, of a search (its winner) or of a run;
+    ``reference`` itself where it is no directory of Limner's.
+
+    Raises :class:`LimnerError` where what was begun there has not come to a model yet.
+    """
+    from limner.verbs import directories
+    from limner.verbs.load import is_search, winner_of
+    from limner.verbs.meta_train import RECORD
+
+    place = Path(reference)
+    if not directories.wrote(place):
+        return reference
+    if is_search(place):
+        return winner_of(place)
+    if directories.request_of(place).get("verb") != "meta-train":
+        return directories.run_of(reference)
+    if not (place / RECORD).exists():
+        raise LimnerError(
+            f"the meta-training in {place} is not over; go on with it by: limner meta-train --resume {place}"
+        )
+    return str(json.loads((place / RECORD).read_text())["sha256"])
 
 
 def refuse_taken(name: str, memory: Memory) -> None:
