@@ -32,11 +32,11 @@ PREPARED = {"scaling": "none", "features": "pixels"}
 class Fitted:
     """What a black box has learned.
 
-    answer  an array of inputs to classes, numbers or clusters, one for each row
-    inputs  what is learned from or judged on, to such an array
-    recipe  what makes it again, as plain JSON
-    support what was learned from
-    notes   what a reader must know about the fitting
+    answer   an array of inputs to classes, numbers or clusters, one for each row
+    inputs   what is learned from or judged on, to such an array
+    recipe   what makes it again, as plain JSON
+    support  what was learned from
+    notes    what a reader must know about the fitting
     """
 
     answer: Callable[[Any], Any]
@@ -46,7 +46,10 @@ class Fitted:
     notes: tuple[str, ...] = ()
 
     def predict(self, data: Data) -> Any:
-        """A class's number, a value or a cluster for each row of a table, or each image; an array ``(n,)``."""
+        """A class's number, a value or a cluster for each row of a table, or each image; an array ``(n,)``.
+
+        Raises :class:`LimnerError` where the estimator cannot answer for them.
+        """
         try:
             return self.answer(self.inputs(data))
         except (ValueError, TypeError, ArithmeticError) as refusal:

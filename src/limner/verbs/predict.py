@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from limner.tasks import ImageSet
 
 FILE, PICTURE = "predictions.csv", "predictions.png"
+TOGETHER = 512
+"""Images that are looked at together."""
+
 SHOWN, IN_A_ROW = 8, 8
 """Classes that the picture shows at most, and images of each."""
 
@@ -81,20 +84,25 @@ def predict(
     """
     directory = directories.claim(out, f"{Path(model.replace(':', '-')).name}-predicted", force, model)
     fitted = _estimator(model)
-    what, names, answers, sureness, images, notes = (
-        _by_run(model, spec, memory) if fitted is None else _by_estimator(fitted, spec)
-    )
+    said = _by_run(model, spec, memory) if fitted is None else _by_estimator(fitted, spec)
     directories.begin(directory, {"verb": "predict", "model": model, "spec": spec})
-    file, picture = directory / FILE, None
-    of = "row" if images is None else "image"
-    _write(file, [of, what], names, answers, sureness)
-    if images is not None and what != "value":
+    of, file, picture = "row" if said.images is None else "image", directory / FILE, None
+    _write(file, of, said)
+    if said.images is not None and said.what != "value":
         picture = directory / PICTURE
-        _draw(picture, images, answers, sureness)
-    return Predicted(of, what, names, answers, sureness, directory, file, picture, notes)
+        _draw(picture, said.images, said)
+    return Predicted(of, said.what, said.names, said.answers, said.sureness, directory, file, picture, said.notes)
 
 
-_Answered = tuple[str, tuple[str, ...], tuple[Any, ...], tuple[float, ...], "Tensor | None", tuple[str, ...]]
+class _Said(NamedTuple):
+    """What was said, as :class:`Predicted` tells it, of which ``images``, uint8 ``(n, c, h, w)``; ``None``: of rows."""
+
+    what: str
+    names: tuple[str, ...]
+    answers: tuple[Any, ...]
+    sureness: tuple[float, ...]
+    images: Tensor | None
+    notes: tuple[str, ...]
 
 
 def _estimator(model: str) -> Fitted | None:
@@ -104,7 +112,7 @@ def _estimator(model: str) -> Fitted | None:
     return fitted(model) if of_estimator(Path(model)) else None
 
 
-def _by_run(model: str, spec: str, memory: str | None) -> _Answered:
+def _by_run(model: str, spec: str, memory: str | None) -> _Said:
     from limner.tasks import load as data
     from limner.tasks.tables import is_table
     from limner.verbs.load import load
@@ -117,12 +125,12 @@ def _by_run(model: str, spec: str, memory: str | None) -> _Answered:
         raise LimnerError(f"{model} learned from images, so the table {spec} does not suit it; give folder:my-images")
     channels, side, _ = learner.image_shape
     images = data(spec, size=side, colour="grey" if channels == 1 else "rgb")
-    request = Request("logits", images=images.floats())
-    logits = learner.predict(run.params, request, generator(0, "classify"))
+    asked = (Request("logits", images=part.float() / 255) for part in torch.split(images.images, TOGETHER))
+    logits = torch.cat([learner.predict(run.params, request, generator(0, "classify")) for request in asked])
     sureness, taken = logits.softmax(1).max(1)
     known, told = _classes(run, logits.shape[1])
     answers = tuple(known[place] for place in taken.tolist())
-    return "class", _called(images), answers, tuple(sureness.tolist()), images.images, (*images.notes, *told)
+    return _Said("class", _called(images), answers, tuple(sureness.tolist()), images.images, (*images.notes, *told))
 
 
 def _classes(run: Run, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -133,7 +141,7 @@ def _classes(run: Run, count: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(map(str, range(count))), ("nothing tells the names of its classes, so they are numbered from 0",)
 
 
-def _by_estimator(fitted: Fitted, spec: str) -> _Answered:
+def _by_estimator(fitted: Fitted, spec: str) -> _Said:
     from limner.estimators import Estimator
     from limner.tasks import load as data
     from limner.tasks.tables import Table, is_table, load_rows
@@ -152,34 +160,33 @@ def _by_estimator(fitted: Fitted, spec: str) -> _Answered:
         names, images = _called(seen), seen.images
     said = fitted.predict(seen)
     if goal == "classify":
-        answers = tuple(learned.class_names[int(place)] for place in said)
-        return "class", names, answers, (), images, seen.notes
+        answers: tuple[Any, ...] = tuple(learned.class_names[int(place)] for place in said)
+        return _Said("class", names, answers, (), images, seen.notes)
     if goal == "cluster":
-        return "cluster", names, tuple(int(place) for place in said), (), images, seen.notes
-    return "value", names, tuple(float(value) for value in said), (), images, seen.notes
+        return _Said("cluster", names, tuple(int(place) for place in said), (), images, seen.notes)
+    return _Said("value", names, tuple(float(value) for value in said), (), images, seen.notes)
 
 
 def _called(images: ImageSet) -> tuple[str, ...]:
     return images.names or tuple(str(number + 1) for number in range(len(images)))
 
 
-def _write(
-    file: Path, heads: list[str], names: tuple[str, ...], answers: tuple[Any, ...], sureness: tuple[float, ...]
-) -> None:
+def _write(file: Path, of: str, said: _Said) -> None:
     from limner.model_file import write_atomically
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heads, *(["sureness"] if sureness else [])])
-    for place, (name, answer) in enumerate(zip(names, answers, strict=True)):
-        writer.writerow([name, answer, *([f"{sureness[place]:.4f}"] if sureness else [])])
+    columns = [said.names, said.answers, *([[f"{value:.4f}" for value in said.sureness]] if said.sureness else [])]
+    writer.writerow([of, said.what, *(["sureness"] if said.sureness else [])])
+    writer.writerows(zip(*columns, strict=True))
     write_atomically(file, text.getvalue().encode())
 
 
-def _draw(picture: Path, images: Tensor, answers: tuple[Any, ...], sureness: tuple[float, ...]) -> None:
+def _draw(picture: Path, images: Tensor, said: _Said) -> None:
     """Some images of each of the classes given most often, a row each, those that it is surest of first."""
     from limner.reports.figures import grid
 
+    answers, sureness = said.answers, said.sureness
     order = sorted(range(len(answers)), key=lambda place: -sureness[place] if sureness else place)
     blank = torch.full_like(images[0], 255)
     shown, captions = [], []
