@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -115,7 +116,7 @@ class Adviser:
         self.memory.add_task(task, described)
         trials = self._trials(task, described, learner)
         candidates = self._portfolio(task, learner, start)
-        known = {configuration(item.learner, item.strategy): item for item in candidates}
+        known = {item.configuration: item for item in candidates}
         for trial in sorted(trials, key=lambda trial: (-trial.similarity, trial.score, trial.run)):
             item = known.get(trial.configuration)
             if item is None:
@@ -138,7 +139,7 @@ class Adviser:
             judge(item, done, metric.replace("_", " "), better)
         best = (max(lengths, key=lambda item: item.value) for lengths in tries)
         found += [item for item in best if item.value > 0.5]
-        found.sort(key=lambda item: (-item.value, -item.prior, configuration(item.learner, item.strategy)))
+        found.sort(key=lambda item: (-item.value, -item.prior, item.configuration))
         named = self._names({item.strategy.start for item in found})
         advice = [_advice(item, rank, named) for rank, item in enumerate(found, start=1)]
         self._keep(task, found, advice)
@@ -147,6 +148,11 @@ class Adviser:
     def observe(self, recommendation_id: str, run_id: str) -> None:
         """Tell what came of a recommendation: the run that tried it."""
         self.memory.observe(recommendation_id, run_id)
+
+    @cached_property
+    def _shipped(self) -> list[StoredModel]:
+        """The starts that come with Limner, read once."""
+        return shipped_starts()
 
     def _portfolio(self, task: Task, learner: str | None, start: StoredModel | None) -> list[Candidate]:
         """The fixed list with the starts that fit filled in; its first entry is the default."""
@@ -166,7 +172,7 @@ class Adviser:
                 found.append(Candidate(described, entry.strategy, 0.0, "portfolio", entry.why, entry.name))
                 continue
             if entry.learner not in begun:
-                begun[entry.learner] = beginnings(self.memory, task, entry.learner, start)
+                begun[entry.learner] = beginnings(self.memory, task, entry.learner, start, self._shipped)
             for reference, made_for, about, best in begun[entry.learner]:
                 if (description := for_classes(made_for, classes)) is None:
                     continue
@@ -262,7 +268,7 @@ class Adviser:
             how = how.replace(start=start)
         if how.start == "scratch" and task.goal == "classify":  # made anew, for as many classes as there are
             description["options"] = {**description["options"], "classes": classes}
-        shipped = how.start.startswith("shipped:") and how.start in {m.metadata["reference"] for m in shipped_starts()}
+        shipped = how.start in {model.metadata["reference"] for model in self._shipped}
         described = for_classes(description, classes)
         if described is None:
             return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -42,9 +43,16 @@ class Beginning(NamedTuple):
     best: str = ""
 
 
-def beginnings(memory: Memory, task: Task, kind: str, only: StoredModel | None = None) -> list[Beginning]:
+def beginnings(
+    memory: Memory,
+    task: Task,
+    kind: str,
+    only: StoredModel | None = None,
+    shipped: Iterable[StoredModel] | None = None,
+) -> list[Beginning]:
     """The starts of a kind of learner that fit the task, or the ``only`` one: the one that does best on the support set
-    before any step first, as far as that can be told; else the memory's, newest first, before those shipped."""
+    before any step first, as far as that can be told; else the memory's, newest first, before those ``shipped`` (which
+    are read where they are not given)."""
     if only is not None:
         reference = only.metadata.get("reference", only.sha256)
         same = only.learner_description["kind"] == kind
@@ -52,14 +60,15 @@ def beginnings(memory: Memory, task: Task, kind: str, only: StoredModel | None =
     shape: tuple[int, int, int] = task.support.shape
     sized = None if kind == "restorer" else shape  # a restorer takes images of any size
     own = [each for each in memory.models(kind=kind, image_shape=sized, role="start") if _fits(each, shape)]
-    shipped = [each for each in shipped_starts() if each.learner_description["kind"] == kind and _fits(each, shape)]
+    given = shipped_starts() if shipped is None else shipped
+    fitting = [each for each in given if each.learner_description["kind"] == kind and _fits(each, shape)]
     found = {
         model.sha256: Beginning(
             model.metadata.get("reference", model.sha256), model.learner_description, model.metadata
         )
-        for model in (*own, *shipped)
+        for model in (*own, *fitting)
     }
-    tried = [*own[:LOOKED_AT], *shipped]
+    tried = [*own[:LOOKED_AT], *fitting]
     kinds = {tuple(model.learner_description["options"].get(name) for name in SAME) for model in tried}
     if len(tried) < 2 or len(kinds) > 1 or task.goal not in ("generate", "restore"):
         return list(found.values())

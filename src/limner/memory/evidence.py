@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from limner.config import Strategy
@@ -56,6 +57,11 @@ class Candidate:
     planned: int | None = None
     length: str = ""
     value: float = 0.0
+
+    @cached_property
+    def configuration(self) -> str:
+        """What it is, whatever its budget (see :func:`configuration`)."""
+        return configuration(self.learner, self.strategy)
 
     @property
     def like(self) -> list[Trial]:
@@ -138,7 +144,7 @@ def judge(item: Candidate, known: Worths, metric: str, better: str) -> None:
 
     metric  the score's name in words; ``better``: ``lower`` or ``higher``
     """
-    name = configuration(item.learner, item.strategy)
+    name = item.configuration
     tasks = {trial.task: trial for trial in reversed(item.like)}
     weight = math.fsum(trial.similarity for trial in tasks.values())
     gain = math.fsum(trial.similarity * known[name, task].share for task, trial in tasks.items())
