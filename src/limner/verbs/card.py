@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limner.errors import LimnerError
-from limner.types import Scores
 
 if TYPE_CHECKING:
     from limner.model_file import StoredModel
@@ -31,14 +30,7 @@ def card(reference: str, *, memory: str | None = None, licence: str = "unknown")
             if model.metadata.get("role") == "start" and "configuration" in model.metadata:
                 return _of_start(model)
     run = load(reference, memory=memory)
-    scores = run.scores
-    if scores is None and "model" in run.lineage and not reference.startswith(("hf:", "shipped:")):
-        with Memory.open(memory) as remembered:
-            record = remembered.show(run.lineage.get("run", run.lineage["model"]))
-            scores = _scores(record)
-            if record["what"] == "run":
-                run.task = {"support": _learned(remembered.show(remembered.show(record["task"])["support"]))}
-    return text(run, scores, licence, place=reference)
+    return text(run, run.scores, licence, place=reference)
 
 
 def _of_start(model: StoredModel) -> str:
@@ -57,25 +49,3 @@ def _of_start(model: StoredModel) -> str:
         test=test,
     )  # fmt: skip
     return start_page.card(MetaPlan.from_json(about["plan"]), rebuild(model.learner_description), seen, learned)
-
-
-def _scores(record: dict[str, Any]) -> Scores | None:
-    """Scores as the memory tells of them: those on the same features as the first."""
-    told = record["scores"]
-    if not told:
-        return None
-    by = {name: value for name, value in next(iter(told.values())).items() if name not in _OF_ONE}
-    values = {
-        metric: {name: score[name] for name in _OF_ONE}
-        for metric, score in told.items()
-        if score["extractor"] == by["extractor"]
-    }
-    return Scores.from_json({**by, "values": values, "notes": record.get("notes", ())})
-
-
-_OF_ONE = ("value", "low", "high", "floor")
-
-
-def _learned(images: dict[str, Any]) -> dict[str, Any]:
-    known = {"count": images["images"], "sha256": images["sha256"], "licence": images["licence"]}
-    return {name: value for name, value in known.items() if value}

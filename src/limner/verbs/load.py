@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from limner.config import Strategy
 from limner.errors import LimnerError
-from limner.types import Cost, Score, Scores
+from limner.types import Cost, Scores
 from limner.verbs import hub
 from limner.verbs.directories import request_of, wrote
 
@@ -56,19 +56,21 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
             and request_of(Path(place)).get("run") == named
         ):
             return of_directory(Path(place))
-        source = "" if record is None else remembered.show(record["task"])["source"]
+        task = None if record is None else remembered.show(record["task"])
+        learned = None if task is None else remembered.show(task["support"])
     name = model.metadata.get("name") or model.sha256[:12]
     return Run(
         learner=rebuild(model.learner_description),
         task_name=record["task_name"] if record else f"the model {name}",
-        source=source,
+        source="" if task is None else task["source"],
         strategy=Strategy() if record is None else Strategy.from_json(record["strategy"]),
         seed=0 if record is None else record["seed"],
         params=model.params,
         state="finished" if record is None else record["state"],
-        scores=None if record is None else _scores(record["scores"]),
+        scores=_scores(model.metadata if record is None else record),
         cost=Cost() if record is None else Cost(record["seconds"], record["steps"], record["threads"]),
         lineage={**({} if record is None else _lineage(record)), "model": model.sha256},
+        task={} if learned is None else {"support": _known(learned)},
     )
 
 
@@ -78,13 +80,27 @@ def _lineage(record: dict[str, Any]) -> dict[str, Any]:
     return known | {"run": record["id"]}
 
 
-def _scores(kept: dict[str, Any]) -> Scores | None:
-    """The scores of a run as the memory has them; ``None`` where it has none."""
-    if not kept:
+def _known(images: dict[str, Any]) -> dict[str, Any]:
+    """What the memory knows of the images learned from, as a run tells it."""
+    known = {"count": images["images"], "sha256": images["sha256"], "licence": images["licence"]}
+    return {name: value for name, value in known.items() if value}
+
+
+def _scores(record: dict[str, Any]) -> Scores | None:
+    """Scores as the memory tells of them: those on the same features as the first; ``None`` where there are none."""
+    told = record.get("scores")
+    if not told:
         return None
-    first = next(iter(kept.values()))
-    values = {name: Score(*(one[part] for part in ("value", "low", "high", "floor"))) for name, one in kept.items()}
-    return Scores(values, *(first[part] for part in ("extractor", "samples", "query", "support", "seed")))
+    by = {name: value for name, value in next(iter(told.values())).items() if name not in _OF_ONE}
+    values = {
+        metric: {name: score[name] for name in _OF_ONE}
+        for metric, score in told.items()
+        if score["extractor"] == by["extractor"]
+    }
+    return Scores.from_json({**by, "values": values, "notes": record.get("notes", ())})
+
+
+_OF_ONE = ("value", "low", "high", "floor")
 
 
 def is_search(place: Path) -> bool:
