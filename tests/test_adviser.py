@@ -187,6 +187,16 @@ def test_what_did_well_at_another_length_is_proposed_as_it_was_tried(memory: Mem
     assert all(item.strategy.steps == 50 for item in advice(memory, now, budget_steps=50))
 
 
+def test_a_short_try_of_the_default_does_not_shorten_it(memory: Memory) -> None:
+    now = a_task(discs(2), "now")
+    default = advice(memory, now)[0].strategy
+    tried(memory, now, default, 0.3, steps=60)
+    tried(memory, now, POOR, 0.9, steps=60)
+    found = advice(memory, now)
+    assert (found[0].source, found[0].strategy) == ("default", default)
+    assert default.replace(steps=60) not in [item.strategy for item in found]
+
+
 def test_a_short_try_does_not_lose_to_a_long_one(memory: Memory) -> None:
     past = a_task(discs(1), "past")
     tried(memory, past, GOOD.replace(steps=5), 2.0)
