@@ -33,7 +33,7 @@ def wrote(path: Path) -> bool:
     """Whether an experience is what was done in the directory."""
     from limner.verbs import directories
 
-    return directories.wrote(path) and directories.request_of(path).get("verb") == "experience"
+    return directories.verb_of(path) == "experience"
 
 
 def tell(asked: dict[str, Any], own: dict[str, Any], place: dict[str, Any], json: bool) -> None:

@@ -139,7 +139,11 @@ class Adviser:
             judge(item, done, metric.replace("_", " "), better)
         best = (max(lengths, key=lambda item: item.value) for lengths in tries)
         default = found[0]  # a short try is not put before it where it was never tried at its own length
-        found += [item for item in best if item.value > 0.5 and (default.like or _steps(item) >= _steps(default))]
+        found += [
+            item
+            for item in best
+            if item.value > 0.5 and (default.like or item.strategy.steps >= default.strategy.steps)
+        ]
         found.sort(key=lambda item: (-item.value, -item.prior, item.configuration))
         named = self._names({item.strategy.start for item in found})
         advice = [_advice(item, rank, named) for rank, item in enumerate(found, start=1)]
@@ -312,10 +316,6 @@ class Adviser:
                         reason=said.reason, expected=said.expected, evidence=list(said.evidence),
                     )
                 )  # fmt: skip
-
-
-def _steps(item: Candidate) -> int:
-    return item.planned or 0
 
 
 def _asked(trial: Trial) -> int:

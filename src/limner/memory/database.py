@@ -41,6 +41,15 @@ class Location:
     schema: str | None = None
 
 
+def shown(location: str) -> str:
+    """The location as it may be shown and kept: without a password.
+
+    >>> shown("mine"), shown("postgresql://me:secret@host/db")
+    ('mine', 'postgresql://me:***@host/db')
+    """
+    return make_url(location).render_as_string() if "://" in location else location
+
+
 def locate(location: str | Path | None = None) -> Location:
     """Where a memory lies: a folder (``memory.db`` inside), a ``.db`` file, or a SQLAlchemy URL.
 

@@ -193,8 +193,7 @@ def load_rows(spec: str, like: Table) -> Table:
         wrong = next((cell for cell in cells if _number(cell) is None and cell.lower() not in MISSING), None)
         if wrong is not None:
             raise LimnerError(f"{path}: the column {name} was learned from as numbers, but holds {wrong!r}; mend it")
-        numbers = [_number(cell) for cell in cells]
-        inputs.append(torch.tensor([math.nan if number is None else number for number in numbers]).double())
+        inputs.append(_numbers(cells))
     notes = [
         f"{name}: {', '.join(words[:5])}{'…' if len(words) > 5 else ''} was not learned from, and counts as no word"
         for name, words in strange.items() if words
@@ -258,8 +257,7 @@ def _column(name: str, cells: list[str], path: Path) -> list[tuple[str, Tensor]]
     """A column of numbers as it is, one of words as a column for each word."""
     given = [cell for cell in cells if cell.lower() not in MISSING]
     if all(_number(cell) is not None for cell in given):
-        numbers = [_number(cell) for cell in cells]
-        return [(name, torch.tensor([math.nan if n is None else n for n in numbers], dtype=torch.float64))]
+        return [(name, _numbers(cells))]
     words = sorted(set(given))
     if len(words) > MOST_WORDS:
         raise LimnerError(
@@ -285,6 +283,12 @@ def _target(cells: list[str], name: str, path: Path) -> tuple[Tensor | None, Ten
         )
     places = {word: place for place, word in enumerate(words)}
     return torch.tensor([places[cell] for cell in cells]), values, tuple(words)
+
+
+def _numbers(cells: list[str]) -> Tensor:
+    """The numbers that cells say, float64; NaN where one says none."""
+    found = [_number(cell) for cell in cells]
+    return torch.tensor([math.nan if number is None else number for number in found], dtype=torch.float64)
 
 
 def _number(cell: str) -> float | None:

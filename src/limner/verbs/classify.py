@@ -18,6 +18,16 @@ if TYPE_CHECKING:
     from limner.tasks import ImageSet
 
 
+TOGETHER = 512
+"""Images that are looked at together."""
+
+
+def logits_of(learner: Learner, params: Params, images: ImageSet) -> Tensor:
+    """What the classifier says of the images, ``(n, classes)``; a part of them after the other."""
+    asked = (Request("logits", images=part.float() / 255) for part in torch.split(images.images, TOGETHER))
+    return torch.cat([learner.predict(params, request, generator(0, "classify")) for request in asked])
+
+
 def answered(learner: Learner, params: Params, images: ImageSet) -> tuple[Tensor, Tensor]:
     """The logits ``(n, classes)`` of the images, and their true classes ``(n,)``.
 
@@ -25,8 +35,7 @@ def answered(learner: Learner, params: Params, images: ImageSet) -> tuple[Tensor
     """
     if images.labels is None:
         raise LimnerError(f"{images.name} has no classes; give images in one folder a class, or an array of labels")
-    request = Request("logits", images=images.floats())
-    return learner.predict(params, request, generator(0, "classify")), images.labels
+    return logits_of(learner, params, images), images.labels
 
 
 def classified(learner: Learner, params: Params, images: ImageSet) -> dict[str, float]:

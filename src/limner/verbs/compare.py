@@ -41,7 +41,7 @@ def compare(
     """
     if len(runs) < 2:
         raise LimnerError(f"a comparison needs at least two runs; {len(runs)} was given")
-    directory = directories.claim(out, "comparison", force)
+    directory = directories.claim(out, "comparison", force, *runs)
     loaded = {name: load(reference, memory=memory) for name, reference in zip(names_of(runs), runs, strict=True)}
     for name, run in loaded.items():
         if not {"sample", "translate", "restore"} & set(run.learner.answers):

@@ -15,7 +15,7 @@ REQUEST = "request.json"
 """In every directory that Limner writes: what was asked, and so the sign that Limner wrote it."""
 
 
-def claim(out: str | Path | None, stem: str, force: bool = False, read: str = "") -> Path:
+def claim(out: str | Path | None, stem: str, force: bool = False, *read: str) -> Path:
     """The directory to write to, checked and not yet touched: ``out``, or the first free ``runs/STEM[-N]``.
 
     Raises :class:`LimnerError` where something is there already, unless ``force`` is given and Limner wrote it; and
@@ -26,8 +26,9 @@ def claim(out: str | Path | None, stem: str, force: bool = False, read: str = ""
         names = (f"{plain}-{number}" if number > 1 else plain for number in range(1, 100_000))
         return next(path for path in (Path("runs") / name for name in names) if not path.exists())
     path = Path(out)
-    if read and Path(read).exists() and Path(read).resolve().is_relative_to(path.resolve()):
-        raise LimnerError(f"{path} holds {read}, which is read, so it is not replaced; choose another --out")
+    for known in read:
+        if Path(known).exists() and Path(known).resolve().is_relative_to(path.resolve()):
+            raise LimnerError(f"{path} holds {known}, which is read, so it is not replaced; choose another --out")
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
     if not force:
@@ -75,6 +76,11 @@ def request_of(path: Path) -> dict[str, Any]:
         raise LimnerError(f"{path} is not a directory that Limner wrote; give one that holds a {REQUEST}")
     found: dict[str, Any] = json.loads((path / REQUEST).read_text())
     return found
+
+
+def verb_of(path: Path) -> str:
+    """What was done in the directory; empty where Limner did not write it."""
+    return str(request_of(path).get("verb", "")) if wrote(path) else ""
 
 
 def run_of(reference: str) -> str:

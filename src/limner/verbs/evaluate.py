@@ -139,7 +139,7 @@ def is_images(text: str) -> bool:
     (False, True)
     """
     from limner.tasks.spec import KINDS
-    from limner.verbs.load import is_search
+    from limner.verbs.directories import verb_of
 
     kind, colon, _ = text.split(",")[0].partition(":")
     if f"{kind}{colon}" == PREFIX:
@@ -147,7 +147,7 @@ def is_images(text: str) -> bool:
     if kind in KINDS and (colon or not KINDS[kind].path):
         return True
     path = Path(text.split(",")[0])
-    return path.exists() and not (path / "run.json").exists() and not is_search(path)
+    return path.exists() and not (path / "run.json").exists() and verb_of(path) != "tune"
 
 
 def without(images: ImageSet, known: ImageSet) -> tuple[ImageSet, int]:

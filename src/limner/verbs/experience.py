@@ -120,7 +120,7 @@ def experience(
     pieces = pieces_of(plan)
     begun = time.time()
     place = Path(out or Path("runs") / plan.called.strip("-"))
-    own = resume and directories.wrote(place) and directories.request_of(place).get("verb") == "experience"
+    own = resume and directories.verb_of(place) == "experience"
     directory = directories.claim(place, "meta-train", force or own)
     with Memory.open(memory) as remembered:
         goal = subject_of(pieces[0], remembered, False).task.goal  # a mistake is told before anything is done

@@ -9,7 +9,7 @@ from limner.config import Strategy
 from limner.errors import LimnerError
 from limner.types import Cost, Scores
 from limner.verbs import hub
-from limner.verbs.directories import request_of, wrote
+from limner.verbs.directories import request_of, verb_of, wrote
 
 if TYPE_CHECKING:
     from limner.engine import Run
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def load(reference: str | Path, *, memory: str | None = None) -> Run:
     """The run in a directory, or the run or model of the memory that ``reference`` names; ``run.sample(16)`` uses it.
 
-    reference  a run directory, or that of a search, whose winner is meant; the beginning of a run's id or a model's
+    reference  a run directory, or that of a search, what it advises; the beginning of a run's id or a model's
                sha256; a name; ``shipped:NAME``; or ``hf:NAME/NAME`` on the Hugging Face Hub (:func:`limner.push`)
     memory     where the memory lies (``None``: in the user's data folder)
 
@@ -30,13 +30,13 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
 
     called = str(reference)
     if Path(reference).is_dir():
-        if wrote(Path(reference)) and request_of(Path(reference)).get("verb") == "meta-train":
+        if verb_of(Path(reference)) == "meta-train":
             raise LimnerError(
                 f"{called} holds a start, which is adapted first: limner adapt GOAL DATA --start {called}"
             )
-        if not is_search(Path(reference)):
+        if verb_of(Path(reference)) != "tune":
             return of_directory(Path(reference))
-        called = winner_of(Path(reference))
+        called = run_of_search(Path(reference))
     if called.startswith(hub.PREFIX):
         return hub.load(called)
     with Memory.open(memory) as remembered:
@@ -103,19 +103,14 @@ def _scores(record: dict[str, Any]) -> Scores | None:
 _OF_ONE = ("value", "low", "high", "floor")
 
 
-def is_search(place: Path) -> bool:
-    """Whether the directory is that of a search (``limner tune``)."""
-    return wrote(place) and request_of(place).get("verb") == "tune"
-
-
-def winner_of(place: Path) -> str:
-    """The id of the best run of the search in the directory.
+def run_of_search(place: Path) -> str:
+    """The id of the run that the directory of a search stands for: its winner, or the default where it advises that.
 
     Raises :class:`LimnerError` where there is none yet, or it is that of an estimator, which is no run.
     """
-    from limner.verbs.tune import winner_of as best_of
+    from limner.verbs.tune import winner_of
 
-    best = best_of(place)
+    best = winner_of(place)
     if "recipe" in best:
         raise LimnerError(f"the winner of the search in {place} is an estimator; limner predict {place} DATA uses it")
     return str(best["id"])

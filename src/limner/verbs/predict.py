@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from limner.errors import LimnerError
-from limner.seeds import generator
-from limner.types import Request
 from limner.verbs import directories
+from limner.verbs.classify import logits_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from limner.tasks import ImageSet
 
 FILE, PICTURE = "predictions.csv", "predictions.png"
-TOGETHER = 512
-"""Images that are looked at together."""
-
 SHOWN, IN_A_ROW = 8, 8
 """Classes that the picture shows at most, and images of each."""
 
@@ -125,8 +121,7 @@ def _by_run(model: str, spec: str, memory: str | None) -> _Said:
         raise LimnerError(f"{model} learned from images, so the table {spec} does not suit it; give folder:my-images")
     channels, side, _ = learner.image_shape
     images = data(spec, size=side, colour="grey" if channels == 1 else "rgb")
-    asked = (Request("logits", images=part.float() / 255) for part in torch.split(images.images, TOGETHER))
-    logits = torch.cat([learner.predict(run.params, request, generator(0, "classify")) for request in asked])
+    logits = logits_of(learner, run.params, images)
     sureness, taken = logits.softmax(1).max(1)
     known, told = _classes(run, logits.shape[1])
     answers = tuple(known[place] for place in taken.tolist())

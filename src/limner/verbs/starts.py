@@ -27,21 +27,20 @@ def own_starts(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def in_directory(reference: str) -> str:
-    """The id of the model in the directory ``reference``: of a meta-training, of a search (its winner) or of a run;
-    ``reference`` itself where it is no directory of Limner's.
+    """The id of the model in the directory ``reference``, of a meta-training, of a search (what it advises) or of a
+    run; ``reference`` itself where it is no directory of Limner's.
 
     Raises :class:`LimnerError` where what was begun there has not come to a model yet.
     """
     from limner.verbs import directories
-    from limner.verbs.load import is_search, winner_of
+    from limner.verbs.load import run_of_search
     from limner.verbs.meta_train import RECORD
 
     place = Path(reference)
-    if not directories.wrote(place):
-        return reference
-    if is_search(place):
-        return winner_of(place)
-    if directories.request_of(place).get("verb") != "meta-train":
+    verb = directories.verb_of(place)
+    if verb == "tune":
+        return run_of_search(place)
+    if verb != "meta-train":
         return directories.run_of(reference)
     if not (place / RECORD).exists():
         raise LimnerError(

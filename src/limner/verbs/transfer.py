@@ -140,7 +140,8 @@ def transfer(
         way_of(name, goal)
     images = load(target)
     _draw(goal, images, shots, seed)  # a mistake is told before anything is done
-    directory = directories.claim(out, f"{Path(source).name} to {target}" if source != "auto" else target, force)
+    stem = f"{Path(source).name} to {target}" if source != "auto" else target
+    directory = directories.claim(out, stem, force, source)
     advice: list[str] = []
     with Memory.open(memory) as remembered:
         others: dict[str, Source] = {}

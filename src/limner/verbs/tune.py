@@ -83,6 +83,11 @@ class Tuned:
         return self.trials[self.winner]
 
     @property
+    def advised(self) -> Tried:
+        """What the search's directory stands for: the winner, or the default where that is to be kept."""
+        return self.trials[0] if self.keeps_default else self.best
+
+    @property
     def keeps_default(self) -> bool:
         """Whether the winner does no better than the default on what no search has seen."""
         if self.winner == 0 or "default" not in self.test:
@@ -153,6 +158,7 @@ def tune(
     """
     from limner.advisers import check, kind
     from limner.memory import Memory
+    from limner.memory.database import shown
     from limner.memory.labels import HIGHER_IS_BETTER, META_LABEL
     from limner.memory.schema import content_id, plain
     from limner.reports import tuned
@@ -192,7 +198,8 @@ def tune(
         if not (resume and _is_of(search_id, directory)):  # what is paused is held there
             request = {"verb": "tune", "search": search_id, **chosen, **asked._asdict()}
             directories.begin(directory, request)
-        command = _command(asked, {**chosen, "budget": budget, "each": each, "out": out, "memory": memory})
+        kept = None if memory is None else shown(memory)
+        command = _command(asked, {**chosen, "budget": budget, "each": each, "out": out, "memory": kept})
         state = going.go(runs, seconds)
         if state == "claimed":
             raise LimnerError("another process is at this search; wait until it is done, then go on with --resume")
@@ -206,12 +213,11 @@ def tune(
             adviser=adviser, trials=going.trials, winner=winner, test=test, knobs=subject.space.rows(),
             default=subject.space.default,
             held={"support": len(subject.task.support), "search": _count(subject.task), "test": _count(subject.test)},
-            command=command, use=_use(subject.task.goal, spec, learner, directory, memory), state=state,
+            command=command, use=_use(subject.task.goal, spec, learner, directory, kept), state=state,
             notes=[*subject.images.notes, *going.notes],
         )  # fmt: skip
-        record = going.record(0 if made.keeps_default else winner)
-    values = made.trials[0 if made.keeps_default else winner].values
-    best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": values}
+        record = going.record(made.advised.number)
+    best = {name: record[name] for name in ("id", "learner", "strategy", "seed")} | {"values": made.advised.values}
     best |= {name: record["lineage"][name] for name in ("recipe", "ended_early") if name in record["lineage"]}
     directories.write_json(directory / WINNER, best)
     directories.write_json(directory / "tune.json", plain(made.to_json()))
@@ -274,10 +280,7 @@ def fitted(directory: str | Path) -> Fitted:
 
 def of_estimator(place: Path) -> bool:
     """Whether the directory is that of a search of an estimator."""
-    if not directories.wrote(place):
-        return False
-    told = directories.request_of(place)
-    return told.get("verb") == "tune" and str(told.get("learner")).startswith(ESTIMATOR)
+    return directories.verb_of(place) == "tune" and str(directories.request_of(place)["learner"]).startswith(ESTIMATOR)
 
 
 def winner_of(place: Path) -> dict[str, Any]:
