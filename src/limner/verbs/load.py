@@ -58,19 +58,23 @@ def load(reference: str | Path, *, memory: str | None = None) -> Run:
             return of_directory(Path(place))
         task = None if record is None else remembered.show(record["task"])
         learned = None if task is None else remembered.show(task["support"])
-    name = model.metadata.get("name") or model.sha256[:12]
+    learner, made = rebuild(model.learner_description), {"model": model.sha256}
+    if record is None or task is None or learned is None:
+        name = f"the model {model.metadata.get('name') or model.sha256[:12]}"
+        scores = _scores(model.metadata)
+        return Run(learner, name, "", Strategy(), 0, model.params, state="finished", scores=scores, lineage=made)
     return Run(
-        learner=rebuild(model.learner_description),
-        task_name=record["task_name"] if record else f"the model {name}",
-        source="" if task is None else task["source"],
-        strategy=Strategy() if record is None else Strategy.from_json(record["strategy"]),
-        seed=0 if record is None else record["seed"],
-        params=model.params,
-        state="finished" if record is None else record["state"],
-        scores=_scores(model.metadata if record is None else record),
-        cost=Cost() if record is None else Cost(record["seconds"], record["steps"], record["threads"]),
-        lineage={**({} if record is None else _lineage(record)), "model": model.sha256},
-        task={} if learned is None else {"support": _known(learned)},
+        learner,
+        record["task_name"],
+        task["source"],
+        Strategy.from_json(record["strategy"]),
+        record["seed"],
+        model.params,
+        state=record["state"],
+        scores=_scores(record),
+        cost=Cost(record["seconds"], record["steps"], record["threads"]),
+        lineage=_lineage(record) | made,
+        task={"support": _known(learned)},
     )
 
 
